@@ -1,0 +1,3 @@
+"""Client of a Swinserve service."""
+
+__version__ = "0.1.0"

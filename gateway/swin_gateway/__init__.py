@@ -1,0 +1,1 @@
+"""The public face: gRPC and REST on the outside, one TorchServe on loopback inside."""

@@ -1,0 +1,1 @@
+"""Inside the TorchServe worker: image bytes -> decoded pixels -> engine -> ranked answers; and the archive builder."""
