@@ -1,0 +1,114 @@
+# The only door: `make` lists what there is. A fresh machine needs Python 3.11 and make, nothing else.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+TOOLS := .venv-tools
+UV := $(TOOLS)/bin/uv
+BIN := .venv/bin
+INSTALL := $(UV) pip install --quiet --python $(BIN)/python --require-hashes
+OURSELVES := $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+MODEL := model_store/swin_digits-1.0.mar
+
+.PHONY: help setup demo serve test test-full gpu lint format typecheck check proto proto-check lock train load \
+	bench-gateway wheel clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+# uv installs in seconds what takes pip minutes; it is itself installed by pip, from a locked hash.
+$(UV): requirements/uv.txt
+	@echo "Setting up the installer …"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	@$(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+$(BIN)/python: | $(UV)
+	@$(UV) venv --quiet --python $(PYTHON) .venv
+
+.venv/.serve: requirements/serve.txt pyproject.toml | $(BIN)/python
+	@echo "Installing the service (torch is large: the first time takes minutes, later ones come from the cache) …"
+	@$(INSTALL) -r requirements/serve.txt
+	@$(OURSELVES)
+	@touch $@
+
+.venv/.dev: requirements/dev.txt pyproject.toml | $(BIN)/python
+	@echo "Installing the service and the development tools (torch is large: the first time takes minutes) …"
+	@$(INSTALL) -r requirements/dev.txt
+	@$(OURSELVES)
+	@touch $@ .venv/.serve
+
+.venv-proto/.done: requirements/proto.txt | $(UV)
+	@$(UV) venv --quiet --python $(PYTHON) --clear .venv-proto
+	@$(UV) pip install --quiet --python .venv-proto/bin/python --require-hashes -r requirements/proto.txt
+	@touch $@
+
+$(MODEL): .venv/.serve $(wildcard model_store/swin_digits/*) $(wildcard handler/swin_handler/*.py) \
+		$(wildcard handler/swin_handler/build/*.py)
+	@$(BIN)/swinserve build swin_digits --model-store model_store
+
+setup: .venv/.dev  ## install everything for development into .venv
+
+demo: $(MODEL)  ## start the service, classify real images over gRPC and REST, stop
+	@$(BIN)/python deploy/demo.py
+
+serve: $(MODEL)  ## start the service on the default model and stay (SWINSERVE_* variables apply)
+	@$(BIN)/swinserve serve --model-store model_store
+
+test: .venv/.dev .venv-proto/.done  ## what CI runs: lint, types, contracts, unit and e2e tests with coverage
+	@$(MAKE) --no-print-directory check
+	@$(BIN)/python -m pytest --cov --cov-report=term -m "not gpu and not slow"
+
+test-full: .venv/.dev .venv-proto/.done check  ## the same and the minutes-long tests
+	@$(BIN)/python -m pytest --cov --cov-report=term -m "not gpu"
+
+gpu: .venv/.dev  ## everything that needs a CUDA device
+	@$(BIN)/python -m pytest -m gpu
+
+check: lint typecheck proto-check
+
+lint: .venv/.dev  ## ruff and the import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+
+format: .venv/.dev  ## rewrite the sources in the house format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+typecheck: .venv/.dev  ## mypy, strict
+	@$(BIN)/python -m mypy
+
+proto: .venv-proto/.done  ## regenerate the committed stubs
+	@PATH="$(CURDIR)/.venv-proto/bin:$$PATH" .venv-proto/bin/python proto/generate.py
+
+proto-check: .venv-proto/.done
+	@PATH="$(CURDIR)/.venv-proto/bin:$$PATH" .venv-proto/bin/python proto/generate.py --check
+
+lock: $(UV)  ## resolve the dependencies anew into requirements/*.txt
+	@compile() { $(UV) pip compile "$$@" --quiet --no-header --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --upgrade; }; \
+	compile requirements/uv.in -o requirements/uv.txt; \
+	compile requirements/proto.in -o requirements/proto.txt; \
+	compile pyproject.toml requirements/build.in --extra serve -c requirements/constraints.in \
+		-o requirements/serve.txt; \
+	compile pyproject.toml requirements/build.in --extra serve --extra load --extra dev \
+		-c requirements/serve.txt -o requirements/dev.txt
+
+train: .venv/.dev  ## train swin_digits anew and rewrite model_store/swin_digits
+	@$(BIN)/python model_store/train_swin_digits.py
+
+load: .venv/.dev  ## Locust against a running service: make load URL=http://127.0.0.1:8000 USERS=8 TIME=30s
+	@$(BIN)/locust -f loadtests/locustfile.py --headless --users $(or $(USERS),8) --spawn-rate $(or $(USERS),8) \
+		--run-time $(or $(TIME),30s) --host $(or $(URL),http://127.0.0.1:8000) --only-summary
+
+bench-gateway: .venv/.dev  ## what the gateway costs, against TorchServe's own gRPC port
+	@$(BIN)/python loadtests/bench_gateway.py
+
+wheel: .venv/.dev  ## build the distribution into dist/
+	@$(BIN)/python -m build --no-isolation --outdir dist .
+
+clean:  ## remove what was installed and built
+	@rm -rf .venv .venv-tools .venv-proto dist out $(MODEL)

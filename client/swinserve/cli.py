@@ -1,0 +1,102 @@
+"""The command `swinserve`: finds its subcommands, and turns what goes wrong into one line and an exit code."""
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, NamedTuple, NoReturn
+
+import click
+
+from .commands.classify import classify
+from .commands.models import models
+from .errors import UNREACHABLE, SwinserveError, Unavailable
+
+EXIT_CODES = """\b
+Exit codes:
+  0    everything was done
+  1    something failed, such as one of the files; it is listed
+  2    the command line is wrong, or the command needs an extra that is not installed
+  3    the service (or what else the command needs from the network) is unreachable or not ready
+  130  interrupted with ctrl-C
+"""
+
+
+class Extra(NamedTuple):
+    """What can be said of a command whose packages may be absent."""
+
+    help: str
+    name: str
+
+
+# Reading a command's own help would import torch; a command that is not listed here shows its package's name.
+EXTRAS = {
+    "build": Extra("Build a model archive from a timm classifier's name.", "serve"),
+    "serve": Extra("Start the service: TorchServe behind its gateway.", "serve"),
+}
+
+
+class DeferredCommand(click.Command):
+    """Stands for a subcommand of another part and imports it only when it is called."""
+
+    def __init__(self, entry: EntryPoint) -> None:
+        origin = entry.dist.name if entry.dist else entry.module
+        extra = EXTRAS.get(entry.name, Extra(f"(from {origin})", "serve"))
+        super().__init__(entry.name, help=extra.help)
+        self.entry, self.extra = entry, extra.name
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        # click then runs the context's command, which is the real one, with its own options and help.
+        return self._load().make_context(info_name, args, parent, **extra)
+
+    def _load(self) -> click.Command:
+        try:
+            command = self.entry.load()
+        except ModuleNotFoundError as error:
+            # A module of the command's own package that is missing is a bug, and no extra brings it.
+            if error.name is None or error.name.partition(".")[0] == self.entry.module.partition(".")[0]:
+                raise
+            need = f"this command needs `pip install 'swinserve[{self.extra}]'` (there is no module {error.name!r})"
+            click.echo(f"swinserve {self.name}: {need}", err=True)
+            raise click.exceptions.Exit(2) from error
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{self.entry.value} is not a click command")
+        return command
+
+
+class Frame(click.Group):
+    """The commands of the client and those that other parts announce; and the one place where errors become exits."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *entry_points(group="swinserve.commands").names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        found = entry_points(group="swinserve.commands", name=cmd_name)
+        return DeferredCommand(next(iter(found))) if found else None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SwinserveError as error:
+            _leave(error)
+        except KeyboardInterrupt:
+            ctx.exit(130)
+
+
+def _leave(error: SwinserveError) -> NoReturn:
+    hint = "; start it with `swinserve serve`, or name another with --server" if error.reason == UNREACHABLE else ""
+    text = error.message if hint else str(error)
+    click.echo(f"swinserve: {' '.join(text.split())}{hint}", err=True)
+    raise click.exceptions.Exit(3 if isinstance(error, Unavailable) else 1) from error
+
+
+@click.group(cls=Frame, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="swinserve", message="%(prog)s %(version)s")
+def main() -> None:
+    """Classify images with a Swin Transformer service, and run such a service."""
+
+
+main.add_command(classify)
+main.add_command(models)

@@ -1,0 +1,64 @@
+"""Results -> tables for people; colours and the terminal's width only where there is a terminal."""
+
+from collections.abc import Sequence
+
+import click
+from rich import box
+from rich.console import Console
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from swinserve.results import Model
+
+from .outcome import FileOutcome
+
+# rich's own choice is the red of an alarm.
+BAR = "cyan"
+COLUMNS_WITHOUT_TERMINAL = 160
+"""A pipe has no width; rich would take 80 columns and break file names in two."""
+
+
+def print_outcomes(outcomes: Sequence[FileOutcome]) -> None:
+    """One row a prediction: file, label, score as percentage and bar, milliseconds in the service."""
+    table = _table("File", "Label")
+    table.add_column("Score", justify="right", no_wrap=True)
+    table.add_column("", min_width=20)
+    table.add_column("ms", justify="right", no_wrap=True)
+    for outcome in outcomes:
+        name, milliseconds = click.format_filename(outcome.file), f"{1000 * outcome.timing.total:.1f}"
+        if not outcome.predictions:
+            table.add_row(Text(name), Text("(no score reaches the minimum)", style="dim"), "", "", milliseconds)
+        for prediction in outcome.predictions:
+            bar = ProgressBar(
+                total=1, completed=prediction.score, width=20, complete_style="cyan", finished_style="cyan"
+            )
+            table.add_row(Text(name), Text(prediction.label), f"{prediction.score:.1%}", bar, milliseconds)
+            name = milliseconds = ""
+    _print(table)
+
+
+def print_models(models: Sequence[Model]) -> None:
+    """One row a model version; what does not fit 80 columns is left to `--json`."""
+    table = _table("Model", "Version", "Ready", "Input", "Labels", "Backend", "Weights")
+    for model in models:
+        about = (model.name, model.version, "yes" if model.ready else "no")
+        shape = (f"{model.input_height}×{model.input_width}", str(len(model.labels)))
+        table.add_row(*map(Text, (*about, *shape, f"{model.backend} {model.dtype}", model.weights)))
+    _print(table)
+
+
+def _table(*headers: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for header in headers:
+        # Fold, never shorten: half a file name finds no file. And fold only what may be long.
+        table.add_column(header, overflow="fold", no_wrap=header in ("Version", "Ready", "Input", "Labels"))
+    return table
+
+
+def _print(table: Table) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console.width = COLUMNS_WITHOUT_TERMINAL
+    if table.row_count:
+        console.print(table)

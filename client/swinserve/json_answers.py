@@ -1,0 +1,62 @@
+"""Decoded JSON bodies of the REST interface -> results.
+
+KeyError, TypeError, ValueError or AttributeError where a body breaks the contract.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import SwinserveError, error_class
+from .results import Classification, ImageResult, Model, Prediction, Timing
+
+
+def classification(body: Mapping[str, Any], request_id: str) -> Classification:
+    timing = body["timing"]
+    return Classification(
+        model=str(body["model"]),
+        version=str(body["version"]),
+        backend=str(body["backend"]),
+        dtype=str(body["dtype"]),
+        results=tuple(_result(result, request_id) for result in body["results"]),
+        timing=Timing(*(float(timing[stage]) for stage in ("queue", "batch_wait", "decode", "inference"))),
+        request_id=request_id,
+    )
+
+
+def models(body: Mapping[str, Any]) -> list[Model]:
+    return [model(described) for described in body["models"]]
+
+
+def model(body: Mapping[str, Any]) -> Model:
+    """A proto Model as JSON. proto3's JSON writes 64-bit integers as strings, so numbers are converted."""
+    return Model(
+        name=str(body["name"]),
+        version=str(body["version"]),
+        versions=tuple(map(str, body["versions"])),
+        ready=bool(body["ready"]),
+        architecture=str(body["architecture"]),
+        input_height=int(body["input_height"]),
+        input_width=int(body["input_width"]),
+        labels=tuple(map(str, body["labels"])),
+        parameters=int(body["parameters"]),
+        multiply_adds=int(body["multiply_adds"]),
+        dtype=str(body["dtype"]),
+        backend=str(body["backend"]),
+        backend_reason=str(body["backend_reason"]),
+        batch_buckets=tuple(map(int, body["batch_buckets"])),
+        weights=str(body["weights"]),
+    )
+
+
+def _result(result: Mapping[str, Any], request_id: str) -> ImageResult:
+    if "error" in result:
+        return ImageResult(error=_error(result["error"], request_id))
+    predictions = result["predictions"]
+    return ImageResult(tuple(Prediction(str(p["label"]), int(p["index"]), float(p["score"])) for p in predictions))
+
+
+def _error(error: Mapping[str, Any], request_id: str) -> SwinserveError:
+    reason, code = str(error.get("reason", "")), str(error["code"])
+    kind = error_class(reason=reason, code=code)
+    request_id = str(error.get("request_id") or request_id)
+    return kind(str(error["message"]), code=code, reason=reason, request_id=request_id)

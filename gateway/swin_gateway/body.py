@@ -1,0 +1,123 @@
+"""A REST request's body -> the images in it: one raw image, many multipart files, or JSON with base64.
+
+Nothing is kept beyond the cap, whatever Content-Length says.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
+
+from swin_gateway.errors import Cancelled, InvalidRequest, TooLarge, UnsupportedType
+
+FORM_TYPES = {"application/x-www-form-urlencoded"}
+# A refused body is read on and thrown away, so that clients who send first and listen later hear the refusal instead of
+# a broken pipe; but not for ever.
+DISCARD_BYTES = 64 * 2**20
+DISCARD_SECONDS = 5.0
+
+
+class JsonImage(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    content: str = Field(description="the file's bytes in base64")
+
+
+class JsonBody(BaseModel):
+    """{"images": [{"content": "<base64>"}, …]}"""
+
+    model_config = ConfigDict(extra="forbid")
+
+    images: list[JsonImage]
+
+
+class BodyReader:
+    """Reads one request's body with limits in bytes and in number of images."""
+
+    def __init__(self, *, max_bytes: int, max_images: int) -> None:
+        self._max_bytes = max_bytes
+        self._max_images = max_images
+
+    async def images(self, request: Request) -> list[bytes]:
+        """The images, by the request's content type; anything but multipart, JSON or a form is one raw image.
+
+        Raises:
+            TooLarge: more bytes or images than the limits.
+            InvalidRequest: multipart, JSON or base64 that cannot be parsed.
+            UnsupportedType: a URL-encoded form.
+            Cancelled: the client went away while sending.
+        """
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        try:
+            if media_type == "multipart/form-data":
+                return await self._multipart(request)
+            content = b"".join([chunk async for chunk in self._capped(request)])
+        except ClientDisconnect:
+            raise Cancelled("the client went away while sending") from None
+        if media_type in FORM_TYPES:
+            raise UnsupportedType("a URL-encoded form holds no image; send raw bytes, multipart/form-data or JSON")
+        if media_type == "application/json":
+            return _from_json(content)
+        return [content]
+
+    async def _capped(self, request: Request) -> AsyncGenerator[bytes, None]:
+        """The body's chunks; raises TooLarge as soon as the cap is certain to be passed."""
+        stream = request.stream()
+        seen = 0
+        announced = request.headers.get("content-length", "0")
+        too_large = announced.isdigit() and int(announced) > self._max_bytes
+        while not too_large:
+            chunk = await anext(stream, None)
+            if chunk is None:
+                return
+            seen += len(chunk)
+            if not (too_large := seen > self._max_bytes):
+                yield chunk
+        await _discard(stream)
+        raise TooLarge(f"the body has more than the {self._max_bytes} bytes taken; send fewer or smaller images")
+
+    async def _multipart(self, request: Request) -> list[bytes]:
+        parser = MultiPartParser(
+            request.headers, self._capped(request), max_files=self._max_images + 1, max_fields=self._max_images
+        )
+        parser.spool_max_size = self._max_bytes  # in memory: the cap is on the body, and no file is left on a disk
+        try:
+            form = await parser.parse()
+        except MultiPartException as error:
+            raise InvalidRequest(f"the multipart body cannot be read: {error.message}") from None
+        except KeyError:
+            raise InvalidRequest("the multipart content type names no boundary") from None
+        try:
+            return [await part.read() for _, part in form.multi_items() if isinstance(part, UploadFile)]
+        finally:
+            await form.close()
+
+
+async def _discard(stream: AsyncIterator[bytes]) -> None:
+    until = time.monotonic() + DISCARD_SECONDS
+    seen = 0
+    async for chunk in stream:
+        seen += len(chunk)
+        if seen > DISCARD_BYTES or time.monotonic() > until:
+            return
+
+
+def _from_json(content: bytes) -> list[bytes]:
+    try:
+        body = JsonBody.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "body"
+        raise InvalidRequest(f'{where}: {first["msg"]}; send {{"images": [{{"content": "<base64>"}}]}}') from None
+    try:
+        return [base64.b64decode(image.content, validate=True) for image in body.images]
+    except (binascii.Error, ValueError) as error:
+        raise InvalidRequest(f"an image's content is no base64: {error}") from None

@@ -1,0 +1,271 @@
+"""`Call` -> `ClassifyResponse`: the one object behind both protocols.
+
+    check options → find the model → check each image's header → admit all or none → dispatch → collect
+
+An image's failure is a value next to the others' answers; only a call with one image fails with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+from google.protobuf.json_format import MessageToDict
+
+from swin_gateway.admission import Place
+from swin_gateway.errors import (
+    DeadlineExceeded,
+    Draining,
+    InternalError,
+    InvalidRequest,
+    NotReady,
+    ServingError,
+    TooLarge,
+    Undecodable,
+    UnsupportedType,
+)
+from swin_gateway.model import Models, ServedModel
+from swin_gateway.worker import WorkerClient
+from swin_proto import CONTRACT_VERSION
+from swin_proto.v1.classifier_pb2 import (
+    ClassifyResponse,
+    ImageError,
+    ImageResult,
+    Prediction,
+    Predictions,
+    Timing,
+)
+from swin_proto.worker.v1.job_pb2 import Answer, Error, Job
+
+log = structlog.get_logger("classifier")
+
+DEFAULT_TOP_K = 5
+MAX_TOP_K = 1000
+
+WORKER_ERRORS: dict[int, type[ServingError]] = {
+    Error.EXPIRED: DeadlineExceeded,
+    Error.UNSUPPORTED_TYPE: UnsupportedType,
+    Error.UNDECODABLE: Undecodable,
+    Error.TOO_LARGE: TooLarge,
+    Error.OUT_OF_MEMORY: NotReady,
+}
+"""What the worker says -> what the caller hears; any other kind is a bug (InternalError)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call, as both protocols bring it. `timeout` is in seconds, None for the service's default."""
+
+    model: str
+    version: str
+    images: Sequence[bytes]
+    top_k: int | None
+    min_score: float
+    timeout: float | None
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """One image's way through the service."""
+
+    result: ImageResult | ServingError
+    timing: Timing
+
+
+class Classifier:
+    def __init__(
+        self,
+        models: Models,
+        workers: WorkerClient,
+        check_image: Callable[[bytes], None],
+        *,
+        max_images: int,
+        default_timeout: float,
+        max_timeout: float,
+    ) -> None:
+        self.models = models
+        self.draining = False
+        self._workers = workers
+        self._check_image = check_image
+        self._max_images = max_images
+        self._default_timeout = default_timeout
+        self._max_timeout = max_timeout
+
+    async def classify(self, call: Call) -> ClassifyResponse:
+        """One result or error per image, in order.
+
+        Raises:
+            ServingError: the call as a whole is refused, or its only image failed.
+        """
+        model = self._accept(call)
+        deadline = self._deadline(call)
+        checked = [self._checked(image) for image in call.images]
+        good = [image for image, error in zip(call.images, checked, strict=True) if error is None]
+        if len(call.images) == 1 and checked[0] is not None:
+            model.metrics.image(checked[0].outcome)
+            raise checked[0]
+        places = model.admission.admit(len(good))
+        try:
+            answered = iter(
+                await asyncio.gather(
+                    *(self._one(model, call, image, place, deadline) for image, place in zip(good, places, strict=True))
+                )
+            )
+        finally:
+            for place in places:
+                place.leave()
+        images = [Classified(error, Timing()) if error else next(answered) for error in checked]
+        return self._response(model, images)
+
+    async def classify_bulk(self, call: Call) -> tuple[ServedModel, Classified]:
+        """One image of a stream: waits for room in the queue instead of being shed.
+
+        Raises:
+            ServingError: the image is refused before it reaches the queue.
+        """
+        model = self._accept(call)
+        (image,) = call.images
+        if error := self._checked(image):
+            model.metrics.image(error.outcome)
+            raise error
+        place = await model.admission.admit_when_room()
+        try:
+            return model, await self._one(model, call, image, place, self._deadline(call))
+        finally:
+            place.leave()
+
+    async def canary(self, model: ServedModel, image: bytes) -> None:
+        """A forward pass of our own that proves a worker alive; it passes the queue by.
+
+        Raises:
+            ServingError: it failed.
+        """
+        job = Job(contract_version=CONTRACT_VERSION, request_id="canary", images=[image], top_k=1)
+        answer = await self._workers.run(model.name, model.version, job)
+        if answer.results[0].WhichOneof("outcome") != "top_k":
+            log.error("canary failed", model=model.name, error=answer.results[0].error.message)
+            raise InternalError
+        model.take(answer)
+
+    def _accept(self, call: Call) -> ServedModel:
+        if self.draining:
+            raise Draining("the service is shutting down; another instance can answer this")
+        model = self.models.find(call.model, call.version)
+        if not call.images:
+            raise InvalidRequest("no image in the request; send at least one")
+        if len(call.images) > self._max_images:
+            raise TooLarge(f"{len(call.images)} images in one call, at most {self._max_images} are taken; send several")
+        if call.top_k is not None and not 1 <= call.top_k <= MAX_TOP_K:
+            raise InvalidRequest(f"top_k is {call.top_k}, must be from 1 to {MAX_TOP_K}")
+        if not 0.0 <= call.min_score <= 1.0:
+            raise InvalidRequest(f"min_score is {call.min_score}, must be from 0 to 1")
+        if call.timeout is not None and not call.timeout > 0:
+            raise DeadlineExceeded("the deadline had passed when the request arrived")
+        if not model.workers.loaded:
+            raise NotReady(f"{model.name} is still loading; try again")
+        return model
+
+    def _deadline(self, call: Call) -> float:
+        return time.monotonic() + min(call.timeout or self._default_timeout, self._max_timeout)
+
+    def _checked(self, image: bytes) -> ServingError | None:
+        try:
+            self._check_image(image)
+        except ServingError as error:
+            return error
+        return None
+
+    async def _one(self, model: ServedModel, call: Call, image: bytes, place: Place, deadline: float) -> Classified:
+        """One admitted image; its failure is part of the result."""
+        entered = time.monotonic()
+        dispatched = entered
+
+        async def dispatch() -> Answer:
+            nonlocal dispatched
+            dispatched = time.monotonic()
+            return await self._workers.run(model.name, model.version, _job(call, image, deadline))
+
+        timing = Timing()
+        result: ImageResult | ServingError
+        try:
+            answer = await model.admission.run(place, dispatch, deadline=deadline)
+            timing = _timing(answer, entered, dispatched)
+            result = self._result(model, answer)
+        except ServingError as error:
+            result = error
+        _observe(model, result, timing)
+        return Classified(result, timing)
+
+    def _result(self, model: ServedModel, answer: Answer) -> ImageResult:
+        """Raises ServingError when the worker's answer is an error."""
+        if answer.contract_version != CONTRACT_VERSION or len(answer.results) != 1:
+            log.error("answer does not fit", answer=MessageToDict(answer))
+            raise InternalError
+        outcome = answer.results[0]
+        if outcome.WhichOneof("outcome") == "error":
+            error = WORKER_ERRORS.get(outcome.error.kind)
+            if error is None:
+                log.error("worker error", model=model.name, message=outcome.error.message)
+                raise InternalError
+            raise error(outcome.error.message)
+        model.take(answer)
+        pairs = zip(outcome.top_k.indices, outcome.top_k.scores, strict=True)
+        predictions = [Prediction(label=model.labels[index], index=index, score=score) for index, score in pairs]
+        return ImageResult(predictions=Predictions(predictions=predictions))
+
+    def _response(self, model: ServedModel, images: list[Classified]) -> ClassifyResponse:
+        if len(images) == 1 and isinstance(images[0].result, ServingError):
+            raise images[0].result
+        slowest = max(images, key=lambda image: sum(_seconds(image.timing)))
+        return ClassifyResponse(
+            model=model.name,
+            version=model.version,
+            backend=model.backend,
+            dtype=model.dtype,
+            results=[image_result(image.result) for image in images],
+            timing=slowest.timing,
+        )
+
+
+def image_result(result: ImageResult | ServingError) -> ImageResult:
+    """An error as the message that stands in for an image's predictions."""
+    if isinstance(result, ImageResult):
+        return result
+    code: int = result.grpc.value[0]
+    return ImageResult(error=ImageError(code=code, reason=result.reason, message=result.message))
+
+
+def _job(call: Call, image: bytes, deadline: float) -> Job:
+    return Job(
+        contract_version=CONTRACT_VERSION,
+        request_id=call.request_id,
+        expires_at=deadline,
+        images=[image],
+        top_k=call.top_k or DEFAULT_TOP_K,
+        min_score=call.min_score,
+    )
+
+
+def _timing(answer: Answer, entered: float, dispatched: float) -> Timing:
+    """Gateway and worker read the same CLOCK_MONOTONIC, so the handler's entry fits into our own times."""
+    return Timing(
+        queue=dispatched - entered,
+        batch_wait=answer.entered_at - dispatched,
+        decode=answer.decode_seconds,
+        inference=answer.inference_seconds,
+    )
+
+
+def _seconds(timing: Timing) -> tuple[float, float, float, float]:
+    return timing.queue, timing.batch_wait, timing.decode, timing.inference
+
+
+def _observe(model: ServedModel, result: ImageResult | ServingError, timing: Timing) -> None:
+    model.metrics.image(result.outcome if isinstance(result, ServingError) else "ok")
+    if isinstance(result, ImageResult):
+        for stage, seconds in zip(("queue", "batch_wait", "decode", "inference"), _seconds(timing), strict=True):
+            model.metrics.stage(stage, seconds)

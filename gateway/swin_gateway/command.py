@@ -1,0 +1,122 @@
+"""`swinserve serve`: flags, environment and file -> settings -> the service, with exit codes and signals."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import structlog
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from swin_gateway.archive import find_archives
+from swin_gateway.errors import StartError
+from swin_gateway.log import configure_logging
+from swin_gateway.service import Service, TorchServeEnded
+from swin_gateway.settings import PREFIX, ServeSettings
+
+log = structlog.get_logger("swinserve")
+
+EXIT_ENDED, EXIT_CANNOT_START = 1, 2
+
+EPILOG = (
+    "Every option can also be set as an environment variable or in the TOML file: flag > environment > file > default. "
+    "Exit codes: 0 drained after SIGTERM or ctrl-C, 1 TorchServe ended, 2 cannot start."
+)
+
+
+def _options(command: click.Command) -> click.Command:
+    """One flag per field of the settings, so that nothing can be set that --help does not list."""
+    for name, field in ServeSettings.model_fields.items():
+        if name != "models":
+            command.params.append(click.Option([f"--{name.replace('_', '-')}"], help=_help(name, field)))
+    return command
+
+
+def _help(name: str, field: FieldInfo) -> str:
+    default = field.get_default(call_default_factory=False)
+    notes = [f"env: {PREFIX}{name.upper()}"]
+    if default is not None and default is not PydanticUndefined:
+        notes.append(f"default: {','.join(default) if isinstance(default, tuple) else default}")
+    return f"{field.description}  [{'; '.join(notes)}]"
+
+
+@click.command(epilog=EPILOG)
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.option("--config", type=click.Path(path_type=Path), envvar=PREFIX + "CONFIG", help="TOML file of these settings")
+def serve(models: tuple[str, ...], config: Path | None, **flags: Any) -> None:
+    """Serve MODELs over gRPC and REST.
+
+    A MODEL is the NAME of an archive in the model store, NAME@VERSION, or the path of a .mar file; by default all of
+    the model store, each in its newest version. The first is the default model.
+    """
+    given = {name: value for name, value in flags.items() if value is not None} | ({"models": models} if models else {})
+    try:
+        settings = ServeSettings.load(given, config)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        _refuse(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+    except (ValueError, OSError) as error:
+        _refuse(str(error))
+    configure_logging(settings.log_level, settings.log_format)
+    sys.exit(asyncio.run(_serve(settings)))
+
+
+_options(serve)
+
+
+def _refuse(reason: str) -> None:
+    click.echo(f"swinserve: {reason}", err=True)
+    sys.exit(EXIT_CANNOT_START)
+
+
+async def _serve(settings: ServeSettings) -> int:
+    """The exit code."""
+    service = None
+    try:
+        service = Service(settings, find_archives(settings.models, settings.model_store))
+        _stop_on_signals(service)
+        await service.start()
+        await service.wait_ready()
+        if service.readiness.ready:
+            _announce(service, settings)
+        await service.run()
+    except StartError as error:
+        click.echo(f"swinserve: {error}", err=True)
+        return EXIT_CANNOT_START
+    except TorchServeEnded as error:
+        click.echo(f"swinserve: {error}", err=True)
+        return EXIT_ENDED
+    finally:
+        if service is not None:
+            await service.close()
+    return 0
+
+
+def _stop_on_signals(service: Service) -> None:
+    """The first SIGTERM or ctrl-C drains; a second one ends at once."""
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        service.stop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+
+
+def _announce(service: Service, settings: ServeSettings) -> None:
+    """The one line on stdout."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    names = ", ".join(f"{model.name}@{model.version}" for model in service.classifier.models)
+    click.echo(
+        f"swinserve serves {names} at http://{host}:{service.http_port} grpc://{host}:{service.grpc_port} "
+        f"metrics http://{host}:{service.metrics_port}/metrics"
+    )
+    log.info("torchserve", rest=f"http://127.0.0.1:{service.torchserve.rest_port}", pid=service.torchserve.pid)

@@ -1,0 +1,107 @@
+"""What can go wrong with a call, each error knowing its HTTP status, its gRPC status and its stable reason.
+
+The adapters render these and nothing else; DESIGN: one table, two renderings.
+
+    ServingError
+     ├── InvalidRequest        400  INVALID_ARGUMENT
+     │    ├── TooLarge         413
+     │    ├── UnsupportedType  415
+     │    └── Undecodable      422
+     ├── NotFound              404  NOT_FOUND
+     │    └── ModelNotFound
+     ├── Overloaded            429  RESOURCE_EXHAUSTED   + retry_after
+     ├── Cancelled             499  CANCELLED
+     ├── InternalError         500  INTERNAL             fixed text
+     ├── NotReady              503  UNAVAILABLE          + retry_after
+     │    ├── Draining
+     │    └── WorkerLost
+     └── DeadlineExceeded      504  DEADLINE_EXCEEDED
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from grpc import StatusCode
+
+
+class ServingError(Exception):
+    """A call's or an image's failure; `message` is written for the caller and says what to do."""
+
+    http: ClassVar[int] = 500
+    grpc: ClassVar[StatusCode] = StatusCode.INTERNAL
+    reason: ClassVar[str] = "INTERNAL"
+    retry_after: float | None = None
+    """Seconds after which trying again makes sense; None when it does not."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        if retry_after is not None:
+            self.retry_after = retry_after
+
+    @property
+    def outcome(self) -> str:
+        """The metric label of this failure, e.g. "too_large"."""
+        return self.reason.lower()
+
+
+class InvalidRequest(ServingError):
+    http, grpc, reason = 400, StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"
+
+
+class TooLarge(InvalidRequest):
+    http, reason = 413, "TOO_LARGE"
+
+
+class UnsupportedType(InvalidRequest):
+    http, reason = 415, "UNSUPPORTED_TYPE"
+
+
+class Undecodable(InvalidRequest):
+    http, reason = 422, "UNDECODABLE"
+
+
+class NotFound(ServingError):
+    http, grpc, reason = 404, StatusCode.NOT_FOUND, "NOT_FOUND"
+
+
+class ModelNotFound(NotFound):
+    reason = "MODEL_NOT_FOUND"
+
+
+class Overloaded(ServingError):
+    http, grpc, reason = 429, StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"
+    retry_after = 1.0
+
+
+class Cancelled(ServingError):
+    http, grpc, reason = 499, StatusCode.CANCELLED, "CANCELLED"
+
+
+class InternalError(ServingError):
+    """A bug, here or in the worker. The text is fixed: what happened is in the log, under the request id."""
+
+    def __init__(self) -> None:
+        super().__init__("the service failed to answer this; the operator finds the cause under the request id")
+
+
+class NotReady(ServingError):
+    http, grpc, reason = 503, StatusCode.UNAVAILABLE, "NOT_READY"
+    retry_after = 1.0
+
+
+class Draining(NotReady):
+    reason = "DRAINING"
+
+
+class WorkerLost(NotReady):
+    reason = "WORKER_LOST"
+
+
+class DeadlineExceeded(ServingError):
+    http, grpc, reason = 504, StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"
+
+
+class StartError(Exception):
+    """The service cannot start: one line for the operator; the command exits with code 2."""

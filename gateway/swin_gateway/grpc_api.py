@@ -1,0 +1,207 @@
+"""swinserve.v1.Classifier over gRPC: messages -> `Classifier` -> messages, errors -> status with details."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import grpc
+import grpc.aio
+import structlog
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import ErrorInfo, RequestInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+
+from swin_gateway.classifier import Call, Classifier, image_result
+from swin_gateway.errors import InternalError, ServingError
+from swin_gateway.metrics import Metrics
+from swin_gateway.model import ServedModel
+from swin_gateway.request_id import REQUEST_ID, request_id_from
+from swin_proto.v1.classifier_pb2 import (
+    ClassifyOptions,
+    ClassifyRequest,
+    ClassifyResponse,
+    ClassifyStreamRequest,
+    ClassifyStreamResponse,
+    GetModelRequest,
+    ListModelsRequest,
+    ListModelsResponse,
+    Model,
+)
+from swin_proto.v1.classifier_pb2_grpc import ClassifierServicer
+
+log = structlog.get_logger("grpc")
+
+STREAM_WINDOW = 64
+"""Images of one stream under way; reading stops there, and HTTP/2 flow control holds the caller back."""
+
+
+class ServicerContext(Protocol):
+    """What is used of grpc.aio's context (its own stub lacks half of it)."""
+
+    def invocation_metadata(self) -> Any: ...
+    def time_remaining(self) -> float | None: ...
+    def set_trailing_metadata(self, metadata: Any) -> None: ...
+    async def send_initial_metadata(self, metadata: Any) -> None: ...
+    async def abort(self, code: grpc.StatusCode, details: str, trailing_metadata: Any = ()) -> None: ...
+
+
+@dataclass
+class Served:
+    """One call on its way: what the adapter needs to answer and to count it."""
+
+    request_id: str
+    model: str = ""
+    version: str = ""
+
+    def by(self, model: ServedModel) -> None:
+        self.model, self.version = model.name, model.version
+
+
+class GrpcApi(ClassifierServicer):
+    def __init__(self, classifier: Classifier, metrics: Metrics) -> None:
+        self._classifier = classifier
+        self._metrics = metrics
+
+    async def Classify(self, request: ClassifyRequest, context: Any) -> ClassifyResponse:  # noqa: N802
+        async with self._serving("Classify", context) as served:
+            served.by(self._classifier.models.find(request.model, request.version))
+            images = [image.content for image in request.images]
+            call = _call(request, images, request.options, context.time_remaining(), served.request_id)
+            return await self._classifier.classify(call)
+        raise AssertionError("abort raises")
+
+    async def ClassifyStream(  # noqa: N802
+        self, request_iterator: AsyncIterator[ClassifyStreamRequest], context: Any
+    ) -> AsyncIterator[ClassifyStreamResponse]:
+        async with self._serving("ClassifyStream", context) as served:
+            stream = ImageStream(self._classifier, context, served.request_id)
+            reader = asyncio.create_task(stream.read(request_iterator))
+            try:
+                async for answer in stream.answers():
+                    yield answer
+                await reader
+            finally:
+                reader.cancel()
+
+    async def ListModels(self, request: ListModelsRequest, context: Any) -> ListModelsResponse:  # noqa: N802
+        async with self._serving("ListModels", context):
+            models = self._classifier.models
+            return ListModelsResponse(models=[models.describe(model.name, model.version) for model in models])
+        raise AssertionError("abort raises")
+
+    async def GetModel(self, request: GetModelRequest, context: Any) -> Model:  # noqa: N802
+        async with self._serving("GetModel", context) as served:
+            served.by(self._classifier.models.find(request.model, request.version))
+            return self._classifier.models.describe(request.model, request.version)
+        raise AssertionError("abort raises")
+
+    @asynccontextmanager
+    async def _serving(self, method: str, context: ServicerContext) -> AsyncIterator[Served]:
+        """Names, times and counts a call, and turns what it raises into a status."""
+        served = Served(request_id_from(dict(context.invocation_metadata()).get(REQUEST_ID)))
+        started, outcome = time.monotonic(), "cancelled"
+        try:
+            with self._metrics.in_flight.call():
+                await context.send_initial_metadata(((REQUEST_ID, served.request_id),))
+                yield served
+                outcome = "ok"
+        except ServingError as error:
+            outcome = error.outcome
+            await _abort(context, error, served.request_id)
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except Exception:
+            outcome = InternalError.reason.lower()
+            log.exception("bug", method=method, request_id=served.request_id)
+            await _abort(context, InternalError(), served.request_id)
+        finally:
+            self._metrics.call("grpc", method, served.model, served.version, outcome, time.monotonic() - started)
+
+
+class ImageStream:
+    """One ClassifyStream: at most `STREAM_WINDOW` images between being read and their answer being taken."""
+
+    def __init__(self, classifier: Classifier, context: ServicerContext, request_id: str) -> None:
+        self._classifier = classifier
+        self._context = context
+        self._request_id = request_id
+        self._window = asyncio.Semaphore(STREAM_WINDOW)
+        self._answers: asyncio.Queue[ClassifyStreamResponse | None] = asyncio.Queue()
+
+    async def read(self, requests: AsyncIterator[ClassifyStreamRequest]) -> None:
+        """Starts a task per image until the caller has sent all and all are answered."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                async for request in requests:
+                    await self._window.acquire()
+                    group.create_task(self._classify(request))
+        finally:
+            self._answers.put_nowait(None)
+
+    async def answers(self) -> AsyncIterator[ClassifyStreamResponse]:
+        while (answer := await self._answers.get()) is not None:
+            yield answer
+            self._window.release()  # only now: a caller that does not take its answers must not send more
+
+    async def _classify(self, request: ClassifyStreamRequest) -> None:
+        self._answers.put_nowait(await self._answer(request))
+
+    async def _answer(self, request: ClassifyStreamRequest) -> ClassifyStreamResponse:
+        timeout = self._context.time_remaining()
+        call = _call(request, [request.image.content], request.options, timeout, self._request_id)
+        try:
+            model, image = await self._classifier.classify_bulk(call)
+        except ServingError as error:
+            return ClassifyStreamResponse(id=request.id, result=image_result(error))
+        return ClassifyStreamResponse(
+            id=request.id,
+            model=model.name,
+            version=model.version,
+            result=image_result(image.result),
+            timing=image.timing,
+        )
+
+
+def _call(
+    request: ClassifyRequest | ClassifyStreamRequest,
+    images: list[bytes],
+    options: ClassifyOptions,
+    timeout: float | None,
+    request_id: str,
+) -> Call:
+    return Call(
+        model=request.model,
+        version=request.version,
+        images=images,
+        top_k=options.top_k if options.HasField("top_k") else None,
+        min_score=options.min_score,
+        timeout=timeout,
+        request_id=request_id,
+    )
+
+
+async def _abort(context: ServicerContext, error: ServingError, request_id: str) -> None:
+    details: list[Message] = [
+        ErrorInfo(reason=error.reason, domain="swinserve"),
+        RequestInfo(request_id=request_id),
+    ]
+    if error.retry_after is not None:
+        seconds = int(error.retry_after)
+        details.append(RetryInfo(retry_delay=Duration(seconds=seconds, nanos=int((error.retry_after - seconds) * 1e9))))
+    message = f"{error.message} (request {request_id})"
+    status = Status(code=error.grpc.value[0], message=message, details=[_packed(detail) for detail in details])
+    trailing = ((REQUEST_ID, request_id), ("grpc-status-details-bin", status.SerializeToString()))
+    await context.abort(error.grpc, message, trailing)
+
+
+def _packed(message: Message) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(message)
+    return packed

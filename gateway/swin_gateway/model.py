@@ -1,0 +1,139 @@
+"""One archive -> `ServedModel`: a served model version, its queue, its workers' health, and its public description."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from swin_gateway.admission import Admission
+from swin_gateway.archive import Archive
+from swin_gateway.errors import ModelNotFound
+from swin_gateway.metrics import ModelMetrics
+from swin_proto.v1 import classifier_pb2
+from swin_proto.worker.v1.job_pb2 import Answer
+
+STALE_SECONDS = 10.0
+"""A worker that has not answered for so long is not counted on, though its process may exist."""
+
+
+@dataclass
+class WorkerHealth:
+    """Which workers have answered a real forward pass, by pid, and when (monotonic seconds)."""
+
+    answered_at: dict[int, float] = field(default_factory=dict)
+    loaded: bool = False
+    """True from the first answer on; a worker that dies later is replaced, and its work waits."""
+
+    def answered(self, pid: int) -> None:
+        self.answered_at[pid] = time.monotonic()
+        self.loaded = True
+
+    def forget_dead(self) -> None:
+        self.answered_at = {pid: at for pid, at in self.answered_at.items() if alive(pid)}
+
+    @property
+    def idle_seconds(self) -> float:
+        """Since the last answer; infinite before the first."""
+        return time.monotonic() - max(self.answered_at.values(), default=float("-inf"))
+
+    @property
+    def ready(self) -> bool:
+        return self.idle_seconds < STALE_SECONDS
+
+
+class ServedModel:
+    def __init__(self, archive: Archive, *, queue_size: int, metrics: ModelMetrics) -> None:
+        self.manifest = archive.manifest
+        self.labels = archive.labels
+        self.metrics = metrics
+        self.workers = WorkerHealth()
+        self.backend = ""
+        self.dtype = ""
+        self.admission = Admission(
+            batch_size=self.manifest.batch_size,
+            workers=self.manifest.workers,
+            queue_size=queue_size,
+            metrics=metrics,
+        )
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def version(self) -> str:
+        return self.manifest.version
+
+    def take(self, answer: Answer) -> None:
+        """Notes what a worker's answer says about the worker and its batch."""
+        self.workers.answered(answer.worker_pid)
+        self.metrics.batch(answer)
+        if (answer.backend, answer.dtype) != (self.backend, self.dtype):
+            self.backend, self.dtype = answer.backend, answer.dtype
+            self.metrics.describe(
+                backend=answer.backend,
+                dtype=answer.dtype,
+                architecture=self.manifest.architecture,
+                weights=self.manifest.weights,
+            )
+
+    def describe(self, versions: list[str]) -> classifier_pb2.Model:
+        _, height, width = self.manifest.input_size
+        return classifier_pb2.Model(
+            name=self.name,
+            version=self.version,
+            versions=versions,
+            ready=self.workers.ready,
+            architecture=self.manifest.architecture,
+            input_height=height,
+            input_width=width,
+            labels=self.labels,
+            parameters=self.manifest.parameters,
+            multiply_adds=self.manifest.multiply_adds,
+            dtype=self.dtype,
+            backend=self.backend,
+            backend_reason=f"the archive asks for {self.manifest.backend!r}, the worker loaded {self.backend!r}",
+            batch_buckets=self.manifest.batch_buckets,
+            weights=self.manifest.weights,
+        )
+
+
+class Models:
+    """Every served model version, in the order of the command line; the first of a name is its default version."""
+
+    def __init__(self, models: list[ServedModel]) -> None:
+        self._models = models
+
+    def __iter__(self) -> Iterator[ServedModel]:
+        return iter(self._models)
+
+    def find(self, name: str, version: str) -> ServedModel:
+        """The model asked for; an empty name or version means the default. Raises ModelNotFound."""
+        for model in self._models:
+            if name in ("", model.name) and version in ("", model.version):
+                return model
+        served = ", ".join(f"{model.name}@{model.version}" for model in self._models)
+        asked = f"{name}@{version}" if version else name
+        raise ModelNotFound(f"no model {asked!r} is served here; served: {served}")
+
+    def describe(self, name: str, version: str) -> classifier_pb2.Model:
+        """The public description; raises ModelNotFound."""
+        model = self.find(name, version)
+        return model.describe([other.version for other in self._models if other.name == model.name])
+
+    @property
+    def ready(self) -> bool:
+        return all(model.workers.ready for model in self._models)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of this pid exists; one of another user counts."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

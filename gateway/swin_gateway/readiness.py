@@ -1,0 +1,85 @@
+"""Workers' answers -> ready or not, told to probes, to gRPC health and to the metrics.
+
+Ready = every model has a live worker that has answered a real forward pass, and nothing is draining. Traffic's own
+successes count; a canary is sent only to a model that nobody asks anything, so load never makes a service unready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+
+import structlog
+from grpc_health.v1 import health
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+
+from swin_gateway.classifier import Classifier
+from swin_gateway.errors import ServingError
+from swin_gateway.metrics import Metrics
+from swin_gateway.model import ServedModel
+
+log = structlog.get_logger("readiness")
+
+TICK_SECONDS = 0.25
+CANARY_AFTER_SECONDS = 2.0  # of silence
+SERVICES = ("", "swinserve.v1.Classifier")
+# A grey 8×8 PNG: any classifier takes it.
+CANARY = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAAEElEQVR4nGNsYIAAJgaKGAAmCACQXTClHgAAAABJRU5ErkJggg=="
+)
+
+
+class Readiness:
+    def __init__(self, classifier: Classifier, metrics: Metrics) -> None:
+        self._classifier = classifier
+        self._metrics = metrics
+        self._canaries: dict[ServedModel, asyncio.Task[None]] = {}
+        self.health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack aio
+        self.ready = False
+        self.became_ready = asyncio.Event()
+        self.closing = False
+
+    async def watch(self) -> None:
+        """Runs until cancelled."""
+        try:
+            while True:
+                await self.look()
+                await asyncio.sleep(TICK_SECONDS)
+        finally:
+            for canary in self._canaries.values():
+                canary.cancel()
+
+    async def look(self) -> None:
+        """One look at every model; tells whoever asks if something changed."""
+        for model in self._classifier.models:
+            model.workers.forget_dead()
+            model.metrics.ready(model.workers.ready)
+            if model.workers.idle_seconds > CANARY_AFTER_SECONDS and not model.admission.dispatched:
+                self._send_canary(model)
+        await self._tell(self._classifier.models.ready and not self.closing)
+
+    async def close(self) -> None:
+        """Not ready from now on: the service is going to drain."""
+        self.closing = True
+        await self._tell(False)
+
+    async def _tell(self, ready: bool) -> None:
+        self._metrics.ready.set(ready)
+        status = HealthCheckResponse.SERVING if ready else HealthCheckResponse.NOT_SERVING
+        for service in SERVICES:
+            await self.health.set(service, status)
+        if ready != self.ready:
+            self.ready = ready
+            waiting = [model.name for model in self._classifier.models if not model.workers.ready]
+            log.info("ready" if ready else "not ready", waiting_for=waiting, closing=self.closing)
+        if ready:
+            self.became_ready.set()
+
+    def _send_canary(self, model: ServedModel) -> None:
+        if (running := self._canaries.get(model)) is None or running.done():
+            self._canaries[model] = asyncio.create_task(self._canary(model))
+
+    async def _canary(self, model: ServedModel) -> None:
+        with contextlib.suppress(ServingError):  # logged where it was raised; the model just stays not ready
+            await self._classifier.canary(model, CANARY)

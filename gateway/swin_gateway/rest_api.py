@@ -1,0 +1,232 @@
+"""REST over FastAPI: bodies and query parameters -> `Classifier` -> JSON, errors -> status and JSON.
+
+OpenAPI is at /openapi.json, its page at /docs with assets of our own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from importlib.metadata import version
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, FastAPI, Header, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+
+from swin_gateway.body import BodyReader, JsonBody
+from swin_gateway.classifier import DEFAULT_TOP_K, MAX_TOP_K, Call, Classifier
+from swin_gateway.errors import Cancelled, InvalidRequest, NotFound, ServingError
+from swin_gateway.metrics import Metrics
+from swin_gateway.readiness import Readiness
+from swin_gateway.rest_frame import RestFrame, Served
+from swin_gateway.rest_json import (
+    ClassifyJson,
+    ErrorBody,
+    ModelJson,
+    ModelsJson,
+    StateJson,
+    model_body,
+    response_body,
+)
+
+T = TypeVar("T")
+
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "One encoded image as the raw body; or several as multipart files; or JSON with base64.",
+        "content": {
+            **dict.fromkeys(("application/octet-stream", "image/jpeg", "image/png", "image/webp"), BINARY),
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["images"],
+                    "properties": {"images": {"type": "array", "items": BINARY["schema"]}},
+                }
+            },
+            "application/json": {"schema": JsonBody.model_json_schema(ref_template="#/components/schemas/{model}")},
+        },
+    }
+}
+ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorBody, "description": "Malformed request, or an option out of range"},
+    404: {"model": ErrorBody, "description": "No such model or version"},
+    413: {"model": ErrorBody, "description": "Too many bytes, pixels or images"},
+    415: {"model": ErrorBody, "description": "Not an image type taken here"},
+    422: {"model": ErrorBody, "description": "Truncated or corrupt image"},
+    429: {"model": ErrorBody, "description": "Shed: try again after Retry-After seconds"},
+    503: {"model": ErrorBody, "description": "Not ready or draining: try again after Retry-After seconds"},
+    504: {"model": ErrorBody, "description": "The deadline passed"},
+}
+TopK = Annotated[int | None, Query(description=f"predictions per image, 1..{MAX_TOP_K}; default {DEFAULT_TOP_K}")]
+MinScore = Annotated[float, Query(description="leave out predictions with a lower score, 0..1")]
+Timeout = Annotated[float | None, Header(alias="x-request-timeout", description="deadline in seconds")]
+
+
+class RestApi:
+    """The FastAPI application around one `Classifier`."""
+
+    def __init__(self, classifier: Classifier, readiness: Readiness, metrics: Metrics, body: BodyReader) -> None:
+        self._classifier = classifier
+        self._readiness = readiness
+        self._body = body
+        self.app: FastAPI = FastAPIOffline(
+            title="Swinserve",
+            version=version("swinserve"),
+            summary="Image classification with Swin Transformers",
+            redoc_url=None,
+        )
+        self.app.include_router(self._router())
+        self.app.add_exception_handler(ServingError, _serving_error)
+        self.app.add_exception_handler(RequestValidationError, _validation_error)
+        self.app.add_exception_handler(HTTPException, _http_error)
+        self.app.add_middleware(RestFrame, metrics=metrics)
+
+    def _router(self) -> APIRouter:
+        router = APIRouter()
+        classify = {"response_model": ClassifyJson, "responses": ERRORS, "openapi_extra": BODY, "tags": ["classify"]}
+        router.post("/v1/classify", summary="Classify with the default model", **classify)(self.classify)  # type: ignore[arg-type]
+        router.post("/v1/models/{model}:classify", summary="Classify", **classify)(self.classify_model)  # type: ignore[arg-type]
+        router.post(
+            "/v1/models/{model}/versions/{version}:classify",
+            summary="Classify with one version",
+            **classify,  # type: ignore[arg-type]
+        )(self.classify_version)
+        missing: dict[str, Any] = {"responses": {404: ERRORS[404]}, "tags": ["models"]}
+        router.get("/v1/models", response_model=ModelsJson, tags=["models"])(self.models)
+        router.get("/v1/models/{model}", response_model=ModelJson, **missing)(self.model)
+        router.get("/v1/models/{model}/versions/{version}", response_model=ModelJson, **missing)(self.model_version)
+        router.get("/livez", response_model=StateJson, tags=["health"])(self.livez)
+        router.get("/readyz", response_model=StateJson, responses={503: {"model": StateJson}}, tags=["health"])(
+            self.readyz
+        )
+        router.get("/", include_in_schema=False)(self.root)
+        return router
+
+    async def classify(
+        self, request: Request, top_k: TopK = None, min_score: MinScore = 0.0, timeout: Timeout = None
+    ) -> JSONResponse:
+        """One result or error per image, in order. A call with one image fails with that image's error."""
+        return await self._classify(request, "", "", top_k, min_score, timeout)
+
+    async def classify_model(
+        self, request: Request, model: str, top_k: TopK = None, min_score: MinScore = 0.0, timeout: Timeout = None
+    ) -> JSONResponse:
+        """One result or error per image, in order. A call with one image fails with that image's error."""
+        return await self._classify(request, model, "", top_k, min_score, timeout)
+
+    async def classify_version(
+        self,
+        request: Request,
+        model: str,
+        version: str,
+        top_k: TopK = None,
+        min_score: MinScore = 0.0,
+        timeout: Timeout = None,
+    ) -> JSONResponse:
+        """One result or error per image, in order. A call with one image fails with that image's error."""
+        return await self._classify(request, model, version, top_k, min_score, timeout)
+
+    async def models(self, request: Request) -> JSONResponse:
+        """Every model version that is served."""
+        served(request).method = "ListModels"
+        models = self._classifier.models
+        return JSONResponse({"models": [model_body(models.describe(each.name, each.version)) for each in models]})
+
+    async def model(self, request: Request, model: str) -> JSONResponse:
+        """One model's default version."""
+        return self._model(request, model, "")
+
+    async def model_version(self, request: Request, model: str, version: str) -> JSONResponse:
+        """One model version."""
+        return self._model(request, model, version)
+
+    async def livez(self) -> JSONResponse:
+        """200 while the process serves, whatever the load."""
+        return JSONResponse({"status": "live", "models": {}})
+
+    async def readyz(self) -> JSONResponse:
+        """200 while every model has a live worker that answers and the service is not draining; else 503."""
+        ready = self._readiness.ready
+        states = {f"{each.name}@{each.version}": each.workers.ready for each in self._classifier.models}
+        return JSONResponse({"status": "ready" if ready else "not ready", "models": states}, 200 if ready else 503)
+
+    async def root(self) -> RedirectResponse:
+        return RedirectResponse("docs")
+
+    def _model(self, request: Request, name: str, version: str) -> JSONResponse:
+        call = served(request)
+        call.method = "GetModel"
+        call.by(self._classifier.models.find(name, version))
+        return JSONResponse(model_body(self._classifier.models.describe(name, version)))
+
+    async def _classify(
+        self, request: Request, model: str, version: str, top_k: int | None, min_score: float, timeout: float | None
+    ) -> JSONResponse:
+        call = served(request)
+        call.method = "Classify"
+        call.by(self._classifier.models.find(model, version))
+        images = await self._body.images(request)
+        answer = self._classifier.classify(
+            Call(
+                model=model,
+                version=version,
+                images=images,
+                top_k=top_k,
+                min_score=min_score,
+                timeout=timeout,
+                request_id=call.request_id,
+            )
+        )
+        return JSONResponse(response_body(await _unless_disconnected(request, answer), call.request_id))
+
+
+def served(request: Request) -> Served:
+    call: Served = request.scope["swinserve"]
+    return call
+
+
+async def _unless_disconnected(request: Request, answer: Coroutine[Any, Any, T]) -> T:
+    """`answer`'s result; cancels it and raises Cancelled when the client goes away before."""
+    work = asyncio.create_task(answer)
+    gone = asyncio.create_task(_disconnected(request))
+    try:
+        await asyncio.wait([work, gone], return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise Cancelled("the client went away")
+        return work.result()
+    finally:
+        gone.cancel()
+        work.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _serving_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ServingError)
+    return served(request).answer(error)
+
+
+async def _validation_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    return served(request).answer(InvalidRequest(f"{first['loc'][-1]}: {first['msg']}"))
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    """Starlette's own 404 and 405, in our shape."""
+    assert isinstance(error, HTTPException)
+    refusal: ServingError = InvalidRequest(f"{request.method} is not for this path; /docs shows what is")
+    if error.status_code == 404:
+        refusal = NotFound("no such path; /docs shows what there is")
+    response = served(request).answer(refusal)
+    response.status_code = error.status_code
+    response.headers.update(error.headers or {})
+    return response

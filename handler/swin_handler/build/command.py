@@ -1,0 +1,144 @@
+"""`swinserve build NAME`: a timm classifier's name -> a model archive in the model store."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from swin_handler.config import BACKENDS, DTYPES, Manifest
+
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def _path_safe(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not _SAFE.fullmatch(value):
+        raise click.BadParameter(f"{value!r} goes into file names and URLs: use letters, digits, '.', '_' and '-'")
+    return value
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--model-store",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Where the archive goes. Default: SWINSERVE_MODEL_STORE, else ./model_store if there is one, "
+    "else the user's data folder.",
+)
+@click.option(
+    "--checkpoint",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Take the weights from this file: .safetensors, or .pth/.pt of plain tensors.",
+)
+@click.option("--random-weights", is_flag=True, help="For benchmarks: right speed, meaningless answers.")
+@click.option(
+    "--labels",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="One label per line or a JSON list, in the order of the classes. Default: the names that come with "
+    "the weights, else ImageNet's if the number of classes fits, else class_0, class_1, …",
+)
+@click.option(
+    "--name",
+    "served_name",
+    metavar="TEXT",
+    callback=_path_safe,
+    help="Name to serve the model under. Default: NAME without its tag.",
+)
+@click.option(
+    "--model-version",
+    default="1.0",
+    show_default=True,
+    metavar="TEXT",
+    callback=_path_safe,
+    help="Version of the served model.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1, 1024),
+    default=8,
+    show_default=True,
+    help="Largest batch; the batch buckets are the powers of two below it, and it.",
+)
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
+@click.option(
+    "--backend",
+    type=click.Choice(BACKENDS),
+    default="auto",
+    show_default=True,
+    help="auto: inductor on CUDA, eager on the CPU.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    default="auto",
+    show_default=True,
+    help="auto: bfloat16 on CUDA, float32 on the CPU.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(("auto", "cpu", "cuda")),
+    default="auto",
+    show_default=True,
+    help="auto: CUDA where there is one.",
+)
+def build(
+    name: str,
+    model_store: Path | None,
+    checkpoint: Path | None,
+    random_weights: bool,
+    labels: Path | None,
+    served_name: str | None,
+    model_version: str,
+    batch_size: int,
+    workers: int,
+    backend: str,
+    dtype: str,
+    device: str,
+) -> None:
+    """Build the model archive of NAME, ready for `swinserve serve`.
+
+    NAME is swin_digits, the small built-in model, or any timm classifier, with or without the tag of its weights:
+    swin_tiny_patch4_window7_224.ms_in1k. Weights come from the Hugging Face hub unless --checkpoint or
+    --random-weights says otherwise. An archive of the same name and version is replaced.
+
+    Exit codes: 0 built, 2 bad input, 3 the hub cannot be reached.
+    """  # fmt: skip
+    if checkpoint is not None and random_weights:
+        raise click.UsageError("--checkpoint and --random-weights exclude each other")
+    console = Console()
+    console.print("Starting torch and timm …")
+    # Imported here, seconds long, so that --help and usage errors answer at once.
+    from swin_handler.build import archive, store, weights
+    from swin_handler.build import labels as label_names
+
+    weights.check_name(name)
+    console.print(f"Loading the weights of {name} …")
+    classifier = weights.load(name, checkpoint=checkpoint, random_weights=random_weights)
+    chosen = label_names.choose(classifier.num_classes, file=labels, own=classifier.label_names)
+    options = archive.Options(
+        served_name or name.partition(".")[0], model_version, batch_size, workers, backend, dtype, device
+    )
+    console.print("Writing the archive and proving that it answers …")
+    path, manifest = archive.write(classifier, chosen, options, store.resolve(model_store))
+    console.print(_summary(path, manifest, chosen))
+
+
+def _summary(path: Path, manifest: Manifest, labels: list[str]) -> Table:
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    rows = {
+        "archive": f"{path} ({path.stat().st_size / 1e6:.1f} MB)",
+        "model": f"{manifest.name} {manifest.version}, {manifest.architecture} at {manifest.input_size[1:]}",
+        "size": f"{manifest.parameters / 1e6:.2f} M parameters",
+        "work": f"{manifest.multiply_adds / 1e9:.3f} G multiply-adds an image",
+        "labels": f"{len(labels)}: {', '.join(labels[:3])}{', …' if len(labels) > 3 else ''}",
+        "weights": f"{manifest.weights}, SHA-256 {manifest.weights_sha256[:12]}…",
+    }
+    for what, value in rows.items():
+        table.add_row(what, value)
+    return table

@@ -1,0 +1,126 @@
+"""swinserve.json and the `handler` section of model-config.yaml -> frozen, typed configuration.
+
+Unknown keys are refused by name: a misspelt option that is silently ignored costs an evening.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from swin_handler.errors import BadArchive
+
+CONTRACT_VERSION = 1
+"""Version of the job and answer (job.proto); a test holds it equal to swin_proto.CONTRACT_VERSION."""
+SCHEMA_VERSION = 1
+"""Version of the archive's layout, that is of swinserve.json."""
+
+BACKENDS = ("auto", "eager", "inductor")
+DTYPES = ("auto", "float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class HandlerConfig:
+    """How the worker runs the model. 0 means: chosen from the machine."""
+
+    backend: str = "auto"
+    dtype: str = "auto"
+    batch_buckets: tuple[int, ...] = (1, 2, 4, 8)
+    """Batch sizes that are compiled and warmed, ascending."""
+    decode_threads: int = 0
+    threads: int = 0
+    """Threads of one forward pass."""
+    max_pixels: int = 50_000_000
+    """Images of more pixels are refused from their header."""
+
+    @classmethod
+    def parse(cls, section: Mapping[str, Any]) -> Self:
+        """Raises BadArchive naming the key that is unknown, of the wrong type or out of range."""
+        values = dict(section)
+        _refuse_keys(values, {f.name for f in fields(cls)}, "model-config.yaml, section handler")
+        if isinstance(values.get("batch_buckets"), list):
+            values["batch_buckets"] = tuple(values["batch_buckets"])
+        config = cls(**values)
+        config._check()
+        return config
+
+    def _check(self) -> None:
+        _require(self.backend in BACKENDS, f"backend must be one of {', '.join(BACKENDS)}, not {self.backend!r}")
+        _require(self.dtype in DTYPES, f"dtype must be one of {', '.join(DTYPES)}, not {self.dtype!r}")
+        buckets = self.batch_buckets
+        _require(
+            isinstance(buckets, tuple)
+            and bool(buckets)
+            and all(_is_int(b, 1) for b in buckets)
+            and list(buckets) == sorted(set(buckets)),
+            f"batch_buckets must be ascending whole numbers from 1 up, not {buckets!r}",
+        )
+        for name, least in (("decode_threads", 0), ("threads", 0), ("max_pixels", 1)):
+            value = getattr(self, name)
+            _require(_is_int(value, least), f"{name} must be a whole number from {least} up, not {value!r}")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """swinserve.json: what the archive holds; the gateway reads the same keys without torch."""
+
+    schema_version: int
+    contract_version: int
+    name: str
+    version: str
+    architecture: str
+    input_size: tuple[int, int, int]
+    """(channels, height, width)"""
+    num_classes: int
+    parameters: int
+    multiply_adds: int
+    """Of one image."""
+    weights: str
+    """Where they come from, in words; random weights are named so."""
+    weights_sha256: str
+    batch_buckets: tuple[int, ...]
+    batch_size: int
+    workers: int
+    backend: str
+    dtype: str
+    created_with: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Raises BadArchive when the file is missing, malformed or of another schema version."""
+        try:
+            values = json.loads((folder / "swinserve.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BadArchive(f"swinserve.json cannot be read: {error}") from error
+        return cls.parse(values)
+
+    @classmethod
+    def parse(cls, values: Any) -> Self:
+        _require(isinstance(values, dict), "swinserve.json must hold one object")
+        # The version first: under another version other keys are no surprise.
+        for key, ours in (("schema_version", SCHEMA_VERSION), ("contract_version", CONTRACT_VERSION)):
+            theirs = values.get(key)
+            _require(theirs == ours, f"the archive has {key} {theirs}, this handler needs {ours}: build it again")
+        names = {f.name for f in fields(cls)}
+        _refuse_keys(values, names, "swinserve.json")
+        missing = sorted(names - values.keys())
+        _require(not missing, f"swinserve.json lacks {', '.join(missing)}")
+        tuples = {key: tuple(values[key]) for key in ("input_size", "batch_buckets")}
+        return cls(**{**values, **tuples})
+
+
+def _refuse_keys(values: Mapping[str, Any], known: set[str], where: str) -> None:
+    unknown = sorted(str(key) for key in values if key not in known)
+    _require(not unknown, f"{where}: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise BadArchive(message)
+
+
+def _is_int(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -1,0 +1,74 @@
+"""The gateway's path: bytes of a Job -> Request; results -> bytes of an Answer (swin_proto/worker/v1/job.proto).
+
+The messages are imported when the first job arrives, so that an archive in a stock TorchServe needs no protobuf.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from swin_handler.batch import Facts, Ranking, Request, Result
+from swin_handler.config import CONTRACT_VERSION
+from swin_handler.errors import BadJob
+from swin_handler.raw import DEFAULT_TOP_K
+
+
+def parse(data: bytes) -> Request:
+    """Raises BadJob for bytes that are no Job and for another contract version."""
+    messages = _messages()
+    try:
+        job = messages.Job.FromString(bytes(data))
+    except Exception as error:  # protobuf's DecodeError, whose module depends on the runtime
+        raise BadJob("the job is not a swinserve.worker.v1.Job message") from error
+    if job.contract_version != CONTRACT_VERSION:
+        raise BadJob(
+            f"the job has contract version {job.contract_version}, this worker {CONTRACT_VERSION}: "
+            "build the archive again with the gateway's release"
+        )
+    return Request(
+        images=tuple(job.images),
+        top_k=job.top_k or DEFAULT_TOP_K,
+        min_score=job.min_score,
+        expires_at=job.expires_at or None,
+    )
+
+
+def image_count(data: bytes) -> int:
+    """Images of a job that was refused, at least 1: its answer needs room for the error."""
+    try:
+        return max(1, len(_messages().Job.FromString(bytes(data)).images))
+    except Exception:  # noqa: BLE001 - it is being refused for this already
+        return 1
+
+
+def encode(results: Sequence[Result], facts: Facts, *, backend: str, dtype: str) -> bytes:
+    messages = _messages()
+    answer = messages.Answer(
+        contract_version=CONTRACT_VERSION,
+        results=[_result(messages, result) for result in results],
+        entered_at=facts.entered_at,
+        decode_seconds=facts.decode_seconds,
+        inference_seconds=facts.inference_seconds,
+        batch_size=facts.batch_size,
+        padded_size=facts.padded_size,
+        worker_pid=os.getpid(),
+        backend=backend,
+        dtype=dtype,
+    )
+    encoded: bytes = answer.SerializeToString()
+    return encoded
+
+
+def _result(messages: Any, result: Result) -> Any:
+    if isinstance(result, Ranking):
+        return messages.Result(top_k=messages.TopK(indices=result.indices, scores=result.scores))
+    kind = messages.Error.Kind.Value(result.kind)
+    return messages.Result(error=messages.Error(kind=kind, message=result.message))
+
+
+def _messages() -> Any:
+    from swin_proto.worker.v1 import job_pb2
+
+    return job_pb2

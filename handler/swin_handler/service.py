@@ -1,0 +1,162 @@
+"""TorchServe's way in: `handle(None, context)` loads the model; `handle(rows, context)` answers one bytes per row.
+
+A row is {"job": bytes} from the gateway, or TorchServe's own {"body": bytes} / {"data": bytes}.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from swin_handler import engine, job, model, raw
+from swin_handler.batch import Facts, Pipeline, Request, Result
+from swin_handler.config import HandlerConfig, Manifest
+from swin_handler.decode import Decoder, limit_pillow
+from swin_handler.errors import BadArchive, ImageError, InternalFailure
+
+log = logging.getLogger(__name__)
+
+FATAL = "SWINSERVE_FATAL"
+"""Starts the one stdout line that says why a worker cannot load; the gateway's supervisor looks for it."""
+
+Row = Mapping[str, Any]
+Outcome = list[Result] | ImageError
+"""Of one row: a result per image, or why the row as a whole was refused."""
+
+
+class Context(Protocol):
+    """What is used of TorchServe's ts.context.Context."""
+
+    system_properties: Mapping[str, Any]
+    model_yaml_config: Mapping[str, Any]
+
+    def get_request_header(self, idx: int, key: str) -> str | None: ...
+    def set_response_header(self, idx: int, key: str, value: str) -> None: ...
+    def set_response_content_type(self, idx: int, value: str) -> None: ...
+    def set_response_status(self, code: int, phrase: str, idx: int) -> None: ...
+
+
+class Service:
+    """One loaded model."""
+
+    def __init__(self, pipeline: Pipeline, *, labels: Sequence[str], backend: str, dtype: str) -> None:
+        self._pipeline = pipeline
+        self._names = raw.unique(labels)
+        self._backend = backend
+        self._dtype = dtype
+
+    @classmethod
+    def load(cls, folder: Path, settings: Mapping[str, Any], *, gpu: int | None) -> Service:
+        """folder: the unpacked archive; settings: its model-config.yaml. Raises BadArchive."""
+        manifest = Manifest.read(folder)
+        config = HandlerConfig.parse(settings.get("handler") or {})
+        device = _device(settings, gpu)
+        cpus = max(1, len(os.sched_getaffinity(0)) // int(settings.get("maxWorkers", 1)))
+        torch.set_num_threads(config.threads or cpus)
+        limit_pillow(config.max_pixels)
+        loaded = model.load(folder, manifest)
+        decoder = Decoder(loaded.data_config, max_pixels=config.max_pixels)
+        pool = ThreadPoolExecutor(config.decode_threads or cpus, thread_name_prefix="decode")
+        warm = engine.create(loaded, config, device=device)
+        log.info(
+            "swinserve worker ready: %s %s, %s on %s in %s, batch buckets %s, %d threads, pid %d",
+            manifest.name, manifest.version, warm.backend, device, warm.dtype,
+            ",".join(map(str, warm.buckets)), torch.get_num_threads(), os.getpid(),
+        )  # fmt: skip
+        return cls(Pipeline(decoder, warm, pool), labels=loaded.labels, backend=warm.backend, dtype=warm.dtype)
+
+    def handle(self, rows: Sequence[Row], context: Context) -> list[bytes]:
+        """One answer per row, in order."""
+        facts = Facts(entered_at=time.monotonic())
+        requests = [_parse(row) for row in rows]
+        good = [request for request in requests if isinstance(request, Request)]
+        results = iter(self._pipeline.classify(good, facts))
+        outcomes = [next(results) if isinstance(request, Request) else request for request in requests]
+        for index in range(len(rows)):
+            if _is_grpc(context, index):
+                # Without it a StreamPredictions call, which anyone on the port can make, kills the worker; over REST
+                # it would drop the HTTP head (TorchServe 0.12, GRPCJob and RestJob).
+                context.set_response_header(index, "ts_stream_next", "false")
+        return [
+            self._job_answer(row["job"], outcome, facts) if "job" in row else self._raw_answer(outcome, index, context)
+            for index, (row, outcome) in enumerate(zip(rows, outcomes, strict=True))
+        ]
+
+    def _job_answer(self, data: bytes, outcome: Outcome, facts: Facts) -> bytes:
+        results = [outcome] * job.image_count(data) if isinstance(outcome, ImageError) else outcome
+        return job.encode(results, facts, backend=self._backend, dtype=self._dtype)
+
+    def _raw_answer(self, outcome: Outcome, index: int, context: Context) -> bytes:
+        result = outcome if isinstance(outcome, ImageError) else outcome[0]
+        context.set_response_content_type(index, "application/json")
+        if isinstance(result, ImageError):
+            context.set_response_status(result.http, result.phrase, index)
+            return raw.encode_error(result)
+        return raw.encode(result, self._names)
+
+
+_service: Service | None = None
+
+
+def handle(rows: Sequence[Row] | None, context: Context) -> list[bytes]:
+    """TorchServe's entry point; without rows it loads the model, as TorchServe's loader asks at start.
+
+    Raises RuntimeError when the model cannot be loaded, after the FATAL line.
+    """
+    global _service
+    if rows is None:
+        _service = _load(context)
+        return []
+    assert _service is not None, "TorchServe loads before it asks"
+    return _service.handle(rows, context)
+
+
+def _load(context: Context) -> Service:
+    properties = context.system_properties
+    try:
+        return Service.load(
+            Path(properties["model_dir"]), context.model_yaml_config or {}, gpu=properties.get("gpu_id")
+        )
+    except BadArchive as error:
+        raise fatal(str(error)) from None
+    except Exception as error:
+        raise fatal(f"{type(error).__name__}: {error}") from error
+
+
+def fatal(reason: str) -> RuntimeError:
+    """Print the one line for the supervisor; the error to raise (a RuntimeError: TorchServe catches no other)."""
+    line = " ".join(reason.split())
+    sys.stdout.write(f"{FATAL} {line}\n")
+    sys.stdout.flush()
+    return RuntimeError(line)
+
+
+def _device(settings: Mapping[str, Any], gpu: int | None) -> torch.device:
+    if gpu is not None and gpu >= 0 and torch.cuda.is_available():
+        return torch.device("cuda", gpu)
+    if settings.get("deviceType") == "gpu":
+        raise BadArchive("the archive was built for --device cuda, and no CUDA device is found here")
+    return torch.device("cpu")
+
+
+def _parse(row: Row) -> Request | ImageError:
+    try:
+        return job.parse(row["job"]) if "job" in row else raw.parse(row)
+    except ImageError as error:
+        return error
+    except Exception:
+        log.exception("unexpected failure while reading a request")
+        return InternalFailure("the worker failed to read this request; its log has the traceback")
+
+
+def _is_grpc(context: Context, index: int) -> bool:
+    # TorchServe forwards no header over gRPC, and always these two over REST.
+    return all(context.get_request_header(index, key) is None for key in ("url_path", "explain"))

@@ -1,0 +1,287 @@
+"""scikit-learn's 8x8 digits in; the default model out: model_store/swin_digits/{config,metrics}.json, weights, samples.
+
+Digits are drawn as RGB images in many looks, one small timm Swin is trained per seed, and the seed that does best on the
+validation part is kept. Figures come from PIL images through timm's own evaluation transform, as the service does it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import math
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import sklearn
+import timm
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from safetensors.torch import save_file
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from timm.data import create_transform, resolve_data_config
+from torch import Generator, Tensor, nn
+from torchvision.io import decode_jpeg, encode_jpeg
+
+LABELS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+SPLIT_SEED = 0
+BATCH = 64
+LEARNING_RATE = 2e-3
+MODEL_ARGS: dict[str, Any] = {
+    "img_size": 32,
+    "patch_size": 2,
+    "window_size": 4,
+    "embed_dim": 32,
+    "depths": [2, 2],
+    "num_heads": [1, 2],
+}
+CONFIG: dict[str, Any] = {
+    "architecture": "swin_tiny_patch4_window7_224",
+    "num_classes": len(LABELS),
+    "num_features": 64,
+    "global_pool": "avg",
+    "model_args": MODEL_ARGS,
+    "label_names": LABELS,
+    "pretrained_cfg": {
+        "tag": "swinserve",
+        "input_size": [3, 32, 32],
+        "fixed_input_size": True,
+        "interpolation": "bicubic",
+        "crop_pct": 1.0,
+        "crop_mode": "squash",  # keeps digits that are off-centre in a wide picture, which a centre crop cuts
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.5, 0.5, 0.5],
+        "num_classes": len(LABELS),
+        "pool_size": [8, 8],
+        "first_conv": "patch_embed.proj",
+        "classifier": "head.fc",
+        "license": "apache-2.0",
+    },
+}
+
+
+class Part(NamedTuple):
+    """One part of the split."""
+
+    digits: Tensor  # (N, 8, 8) ink coverage in 0..1
+    labels: Tensor  # (N,) int64
+
+
+class Variant(NamedTuple):
+    """How a part is drawn when it is measured."""
+
+    paint: str
+    height: int
+    width: int
+    looseness: float = 0.0  # 0 = upright and centred, 1 = as loose as in training
+    jpeg_quality: int | None = None
+
+
+class Figures(NamedTuple):
+    """What one model scored on one part, by variant."""
+
+    accuracy: dict[str, float]
+    loss: float
+
+
+@dataclass(frozen=True)
+class Look:
+    """How B digits are drawn, one row a digit; lengths are shares of the canvas's shorter side."""
+
+    ink: Tensor  # (B, 3) RGB in 0..1
+    paper: Tensor  # (B, 3) RGB in 0..1
+    extent: Tensor  # (B, 2) width and height of the digit
+    angle: Tensor  # (B,) radians
+    centre: Tensor  # (B, 2) x and y of the digit's centre, the canvas being -1..1
+    edge: Tensor  # (B,) slope of the stroke's edge, 1 = as scanned, more = crisper
+    weight: Tensor  # (B,) coverage at the middle of that edge: less = bolder
+
+
+PAINTS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {  # ink, paper
+    "dark-on-light": ((0.05, 0.05, 0.08), (1.0, 1.0, 1.0)),
+    "light-on-dark": ((1.0, 1.0, 1.0), (0.05, 0.05, 0.08)),
+    "blue-on-cream": ((0.1, 0.2, 0.7), (0.98, 0.94, 0.82)),
+    "yellow-on-green": ((1.0, 0.85, 0.3), (0.05, 0.35, 0.25)),
+    "red-on-white": ((0.8, 0.1, 0.15), (1.0, 1.0, 1.0)),
+    "cyan-on-purple": ((0.5, 0.95, 1.0), (0.3, 0.1, 0.4)),
+}
+VARIANTS = {
+    "dark-on-light": Variant("dark-on-light", 128, 128),
+    "light-on-dark": Variant("light-on-dark", 64, 64),
+    "coloured": Variant("random", 256, 256),
+    "jpeg-q75": Variant("dark-on-light", 128, 128, jpeg_quality=75),
+    "loose": Variant("random", 160, 160, looseness=0.7, jpeg_quality=60),
+    "wide-3:2": Variant("random", 128, 192, looseness=0.4),
+}
+SAMPLES = [  # label, paint, side in pixels, suffix
+    ("zero", "light-on-dark", 64, "png"),
+    ("one", "blue-on-cream", 128, "jpg"),
+    ("three", "yellow-on-green", 128, "png"),
+    ("four", "red-on-white", 256, "jpg"),
+    ("five", "dark-on-light", 64, "png"),
+    ("seven", "dark-on-light", 128, "jpg"),
+    ("eight", "cyan-on-purple", 160, "jpg"),
+    ("nine", "light-on-dark", 256, "jpg"),
+]
+
+
+def split_digits() -> dict[str, Part]:
+    """The fixed, stratified split: a quarter is test, 15 % of the rest validation."""
+    data = load_digits()
+    digits = torch.tensor(data.images, dtype=torch.float32) / 16
+    labels = torch.tensor(data.target, dtype=torch.int64)
+    rest, test = train_test_split(range(len(labels)), test_size=0.25, stratify=labels, random_state=SPLIT_SEED)
+    train, val = train_test_split(rest, test_size=0.15, stratify=labels[rest], random_state=SPLIT_SEED)
+    rows = {"train": train, "validation": val, "test": test}
+    return {name: Part(digits[index], labels[index]) for name, index in rows.items()}
+
+
+def uniform(low: float, high: float, *shape: int, generator: Generator) -> Tensor:
+    """Even random numbers between low and high."""
+    return low + (high - low) * torch.rand(*shape, generator=generator)
+
+
+def random_colours(count: int, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Ink and paper, each (B, 3), at least 0.3 apart in luminance: nobody has to read what nobody can see."""
+    luminance = torch.tensor([0.299, 0.587, 0.114])  # ITU-R BT.601
+    pairs = torch.rand(count, 2, 3, generator=generator)
+    while (close := ((pairs[:, 0] - pairs[:, 1]) @ luminance).abs() < 0.3).any():
+        pairs[close] = torch.rand(int(close.sum()), 2, 3, generator=generator)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def random_look(count: int, paint: str, looseness: float, generator: Generator) -> Look:
+    """A look for B digits: colours by name (or "random"), placement the looser the higher `looseness`."""
+    if paint == "random":
+        ink, paper = random_colours(count, generator)
+    else:
+        ink, paper = (torch.tensor(colour).expand(count, 3) for colour in PAINTS[paint])
+    size = 0.8 + looseness * uniform(-0.35, 0.25, count, 1, generator=generator)
+    extent = size * (looseness * uniform(-0.2, 0.2, count, 2, generator=generator)).exp()
+    room = (1.05 - extent).clamp(min=0)
+    return Look(
+        ink=ink,
+        paper=paper,
+        extent=extent,
+        angle=looseness * uniform(-0.26, 0.26, count, generator=generator),
+        centre=looseness * room * uniform(-1, 1, count, 2, generator=generator),
+        edge=(looseness * uniform(0, 1.6, count, generator=generator)).exp(),
+        weight=0.5 + looseness * uniform(-0.15, 0.1, count, generator=generator),
+    )
+
+
+def render(digits: Tensor, look: Look, height: int, width: int) -> Tensor:
+    """(B, 8, 8) ink coverage in 0..1 -> (B, 3, height, width) uint8 RGB; training, figures and samples all draw here."""
+    cos, sin = look.angle.cos(), look.angle.sin()
+    turn = torch.stack((cos, sin, -sin, cos), dim=-1).view(-1, 2, 2)
+    canvas = torch.tensor([width, height]) / min(width, height)
+    linear = turn * canvas / look.extent[:, :, None]  # (B, 2, 2) canvas -> digit, both in -1..1
+    offset = -linear @ look.centre[:, :, None]
+    grid = F.affine_grid(torch.cat((linear, offset), dim=2), [len(digits), 1, height, width], align_corners=False)
+    ink = F.grid_sample(digits[:, None], grid, mode="bicubic", align_corners=False)
+    ink = ((ink - look.weight.view(-1, 1, 1, 1)) * look.edge.view(-1, 1, 1, 1) + 0.5).clamp(0, 1)
+    colour = ink * look.ink[:, :, None, None] + (1 - ink) * look.paper[:, :, None, None]
+    return (colour * 255).round().to(torch.uint8)
+
+
+def weather(images: Tensor, generator: Generator) -> Tensor:
+    """(B, 3, H, W) uint8 -> the same with uneven light, and on random halves of the batch blur, noise and JPEG."""
+    count, _, height, width = images.shape
+    slope = uniform(-0.15, 0.15, count, 2, generator=generator)
+    ramp = slope[:, :1, None] * torch.linspace(-1, 1, height)[:, None] + slope[:, 1:, None] * torch.linspace(-1, 1, width)
+    pixels = images.float() * (1 + ramp[:, None])
+    blurred, noisy, packed = torch.rand(3, count, generator=generator) < 0.5
+    reach = int(torch.randint(1, 5, (), generator=generator))
+    pixels[blurred] = F.avg_pool2d(pixels[blurred], 2 * reach + 1, 1, reach, count_include_pad=False)
+    strength = uniform(0, 16, int(noisy.sum()), 1, 1, 1, generator=generator)
+    pixels[noisy] += strength * torch.randn(pixels[noisy].shape, generator=generator)
+    images = pixels.clamp(0, 255).round().to(torch.uint8)
+    quality = int(uniform(30, 96, 1, generator=generator))
+    jpegs = encode_jpeg(list(images[packed]), quality)
+    images[packed] = torch.stack([decode_jpeg(jpeg) for jpeg in jpegs])
+    return images
+
+
+def training_pixels(digits: Tensor, generator: Generator) -> Tensor:
+    """(B, 8, 8) -> (B, 3, 32, 32) normalised: drawn at 64 pixels, weathered, shrunk as the served transform shrinks."""
+    look = random_look(len(digits), "random", 1.0, generator)
+    quarter = len(digits) // 4
+    for place, paint in enumerate(("dark-on-light", "light-on-dark")):  # what people upload most
+        rows = slice(place * quarter, (place + 1) * quarter)
+        look.ink[rows], look.paper[rows] = (torch.tensor(colour) for colour in PAINTS[paint])
+    images = weather(render(digits, look, 64, 64), generator)
+    data = CONFIG["pretrained_cfg"]
+    small = F.interpolate(images.float(), data["input_size"][1:], mode="bicubic", antialias=True).clamp(0, 255) / 255
+    mean, std = (torch.tensor(data[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
+    return (small - mean) / std
+
+
+def new_model() -> nn.Module:
+    """The network with random weights, built from CONFIG alone."""
+    model: nn.Module = timm.create_model(
+        CONFIG["architecture"], pretrained=False, num_classes=CONFIG["num_classes"], **MODEL_ARGS
+    )
+    return model
+
+
+def train(part: Part, seed: int, epochs: int) -> nn.Module:
+    """One model from one seed: AdamW, one warm-up and one cosine; the last epoch is the one that counts."""
+    torch.manual_seed(seed)
+    generator = Generator().manual_seed(seed)
+    model = new_model().train()
+    steps = len(part.labels) // BATCH
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=epochs * steps, pct_start=0.1)
+    for _ in track(range(epochs), description=f"seed {seed}"):
+        order = torch.randperm(len(part.labels), generator=generator)
+        for rows in order[: steps * BATCH].split(BATCH):
+            logits = model(training_pixels(part.digits[rows], generator))  # (B, 10)
+            loss = F.cross_entropy(logits, part.labels[rows], label_smoothing=0.05)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+    return model.eval()
+
+
+def to_pil(image: Tensor, jpeg_quality: int | None = None) -> Image.Image:
+    """(3, H, W) uint8 -> a PIL image, through a JPEG of that quality where one is given."""
+    picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+    if jpeg_quality is None:
+        return picture
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=jpeg_quality)
+    return Image.open(buffer).convert("RGB")
+
+
+@torch.inference_mode()
+def classify(model: nn.Module, pictures: list[Image.Image]) -> Tensor:
+    """PIL images -> logits (B, 10), by the preprocessing that timm reads out of config.json."""
+    transform = create_transform(**resolve_data_config(pretrained_cfg=CONFIG["pretrained_cfg"]))
+    logits: Tensor = model(torch.stack([transform(picture) for picture in pictures]))
+    return logits
+
+
+def measure(model: nn.Module, part: Part) -> Figures:
+    """Accuracy in per cent for every variant, and the mean loss over all; the same drawings for every model."""
+    accuracy, losses = {}, []
+    for name, variant in VARIANTS.items():
+        generator = Generator().manual_seed(SPLIT_SEED)
+        logits = []
+        for digits in part.digits.split(BATCH):
+            look = random_look(len(digits), variant.paint, variant.looseness, generator)
+            images = render(digits, look, variant.height, variant.width)
+            logits.append(classify(model, [to_pil(image, variant.jpeg_quality) for image in images]))
+        scores = torch.cat(logits)
+        accuracy[name] = round(100 * (scores.argmax(1) == part.labels).double().mean().item(), 2)
+        losses.append(F.cross_entropy(scores, part.labels).item())
+    return Figures(accuracy, round(math.fsum(losses) / len(losses), 4))

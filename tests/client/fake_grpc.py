@@ -1,0 +1,111 @@
+"""A real gRPC server with a fake classifier behind it."""
+
+# ruff: noqa: N802 - the method names are those of the .proto file.
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from swin_proto.v1 import classifier_pb2 as pb
+from swin_proto.v1 import classifier_pb2_grpc
+
+from .contract import MODEL, PREDICTIONS, REASONS, TIMING, Asked, Refusal, outcomes
+
+
+class Classifier(classifier_pb2_grpc.ClassifierServicer):
+    def __init__(self, seen: list[Asked], released: threading.Event) -> None:
+        self.seen, self.released = seen, released
+
+    def Classify(self, request: pb.ClassifyRequest, context: Any) -> pb.ClassifyResponse:
+        options = request.options
+        asked = self._note(
+            context,
+            images=[image.content for image in request.images],
+            model=request.model,
+            version=request.version,
+            top_k=options.top_k if options.HasField("top_k") else None,
+            min_score=options.min_score,
+        )
+        if asked.model == "hang":
+            self.released.wait(30)
+        if asked.model == "status":  # an error without any details, as a proxy gives it
+            context.abort(grpc.StatusCode[asked.version], "from elsewhere")
+        try:
+            reasons = outcomes(asked)
+        except Refusal as refusal:
+            self._abort(context, refusal, asked.request_id)
+        results = [_result(reason) for reason in reasons][asked.model == "short" :]
+        return pb.ClassifyResponse(
+            model=asked.model or "swin_digits",
+            version=asked.version or "1",
+            backend="eager",
+            dtype="float32",
+            results=results,
+            timing=pb.Timing(**TIMING),
+        )
+
+    def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsResponse:
+        self._note(context)
+        return pb.ListModelsResponse(models=[pb.Model(**MODEL)])
+
+    def GetModel(self, request: pb.GetModelRequest, context: Any) -> pb.Model:
+        asked = self._note(context, model=request.model, version=request.version)
+        if request.model != MODEL["name"]:
+            self._abort(context, Refusal("MODEL_NOT_FOUND"), asked.request_id)
+        return pb.Model(**MODEL | {"version": request.version or "1"})
+
+    def _note(self, context: Any, **what: Any) -> Asked:
+        request_id = dict(context.invocation_metadata())["x-request-id"]
+        asked = Asked(timeout=context.time_remaining(), request_id=request_id, **what)
+        self.seen.append(asked)
+        context.set_trailing_metadata((("x-request-id", request_id),))
+        return asked
+
+    def _abort(self, context: Any, refusal: Refusal, request_id: str) -> None:
+        code, _, wait = REASONS[refusal.reason]
+        details = [
+            error_details_pb2.ErrorInfo(reason=refusal.reason),
+            error_details_pb2.RequestInfo(request_id=request_id),
+        ]
+        if wait is not None:
+            delay = duration_pb2.Duration()
+            delay.FromMilliseconds(int(wait * 1000))
+            details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+        number = grpc.StatusCode[code].value[0]
+        status = status_pb2.Status(code=number, message=str(refusal), details=map(_packed, details))
+        context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+        context.abort(grpc.StatusCode[code], str(refusal))
+
+
+def _packed(detail: Any) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    return packed
+
+
+def _result(reason: str | None) -> pb.ImageResult:
+    if reason is None:
+        best = [pb.Prediction(label=label, index=index, score=score) for label, index, score in PREDICTIONS]
+        return pb.ImageResult(predictions=pb.Predictions(predictions=best))
+    code = grpc.StatusCode[REASONS[reason][0]].value[0]
+    return pb.ImageResult(error=pb.ImageError(code=code, reason=reason, message=f"refused: {reason}"))
+
+
+@contextmanager
+def serve(seen: list[Asked]) -> Iterator[str]:
+    released = threading.Event()
+    server = grpc.server(ThreadPoolExecutor(max_workers=4), options=[("grpc.max_receive_message_length", 20_000_000)])
+    classifier_pb2_grpc.add_ClassifierServicer_to_server(Classifier(seen, released), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"grpc://127.0.0.1:{port}"
+    finally:
+        released.set()
+        server.stop(None).wait()
