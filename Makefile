@@ -15,7 +15,7 @@ MODEL := model_store/swin_digits-1.0.mar
 	bench-gateway wheel clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # uv installs in seconds what takes pip minutes; it is itself installed by pip, from a locked hash.
 $(UV): requirements/uv.txt

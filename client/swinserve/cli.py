@@ -45,22 +45,18 @@ class DeferredCommand(click.Command):
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        # click then runs the context's command, which is the real one, with its own options and help.
-        return self._load().make_context(info_name, args, parent, **extra)
-
-    def _load(self) -> click.Command:
-        try:
-            command = self.entry.load()
-        except ModuleNotFoundError as error:
-            # A module of the command's own package that is missing is a bug, and no extra brings it.
-            if error.name is None or error.name.partition(".")[0] == self.entry.module.partition(".")[0]:
-                raise
-            need = f"this command needs `pip install 'swinserve[{self.extra}]'` (there is no module {error.name!r})"
-            click.echo(f"swinserve {self.name}: {need}", err=True)
-            raise click.exceptions.Exit(2) from error
+        command = self.entry.load()
         if not isinstance(command, click.Command):
             raise TypeError(f"{self.entry.value} is not a click command")
-        return command
+        # click then runs the context's command, which is the real one, with its own options and help.
+        return command.make_context(info_name, args, parent, **extra)
+
+    def explain(self, error: ModuleNotFoundError) -> str:
+        """What to install; "" when a module of the command's own package is missing, for which no extra helps."""
+        if error.name is None or error.name.partition(".")[0] == self.entry.module.partition(".")[0]:
+            return ""
+        need = f"this command needs `pip install 'swinserve[{self.extra}]'`"
+        return f"swinserve {self.name}: {need} (there is no module {error.name!r})"
 
 
 class Frame(click.Group):
@@ -81,6 +77,13 @@ class Frame(click.Group):
             return super().invoke(ctx)
         except SwinserveError as error:
             _leave(error)
+        except ModuleNotFoundError as error:
+            # Caught here because a command may import what is heavy only once it runs.
+            command = self.get_command(ctx, ctx.invoked_subcommand or "")
+            if not isinstance(command, DeferredCommand) or not (explanation := command.explain(error)):
+                raise
+            click.echo(explanation, err=True)
+            ctx.exit(2)
         except KeyboardInterrupt:
             ctx.exit(130)
 

@@ -119,4 +119,6 @@ def _announce(service: Service, settings: ServeSettings) -> None:
         f"swinserve serves {names} at http://{host}:{service.http_port} grpc://{host}:{service.grpc_port} "
         f"metrics http://{host}:{service.metrics_port}/metrics"
     )
-    log.info("torchserve", rest=f"http://127.0.0.1:{service.torchserve.rest_port}", pid=service.torchserve.pid)
+    child = service.torchserve
+    rest, grpc = (f"127.0.0.1:{port}" for port in (child.rest_port, child.grpc_port))
+    log.info("torchserve", rest=f"http://{rest}", grpc=grpc, pid=child.pid)

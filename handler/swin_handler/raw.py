@@ -1,6 +1,7 @@
 """TorchServe's own path: one image as the body -> {label: score} as JSON, as its stock image_classifier answers.
 
-`curl -T image.png http://…/predictions/MODEL?top_k=3&min_score=0.1`; needs neither protobuf nor grpc.
+`curl -T image.png http://…/predictions/MODEL`, or with options, which TorchServe passes on as form fields only:
+`curl -F data=@image.png -F top_k=3 -F min_score=0.1 …`. Needs neither protobuf nor grpc.
 """
 
 from __future__ import annotations

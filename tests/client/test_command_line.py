@@ -174,7 +174,7 @@ def test_ctrl_c_ends_it_quietly_with_130(service: Service, images: list[str]) ->
     command = [*SWINSERVE, "classify", "--server", service.url, "--timeout", "60", "--model", "hang", "a.png"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         deadline = time.monotonic() + 30
-        while not service.seen and time.monotonic() < deadline:
+        while not service.seen and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=30) == (b"", b"")

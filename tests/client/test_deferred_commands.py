@@ -18,6 +18,10 @@ import click
 def greet(name):
     "Greets somebody."
     click.echo(f"hello {name}")
+
+@click.command()
+def build():
+    import torch_that_is_absent
 """
 
 
@@ -26,6 +30,7 @@ def announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to put packages in, with the commands that they announce."""
     entries = [
         EntryPoint("greet", "greeting_part.command:greet", "swinserve.commands"),
+        EntryPoint("build", "greeting_part.command:build", "swinserve.commands"),
         EntryPoint("serve", "torchless_part.command:serve", "swinserve.commands"),
         EntryPoint("broken", "greeting_part.nowhere:x", "swinserve.commands"),
         EntryPoint("wrong", "json:dumps", "swinserve.commands"),
@@ -70,11 +75,12 @@ def test_a_called_command_runs_with_its_own_options_and_help() -> None:
 
 
 @pytest.mark.usefixtures("announced")
-def test_a_missing_extra_is_one_line_and_exit_code_2() -> None:
-    code, out, err = run("serve", "--help")
+@pytest.mark.parametrize("args", [["serve", "--help"], ["build"]], ids=["at import", "when it runs"])
+def test_a_missing_extra_is_one_line_and_exit_code_2(args: list[str]) -> None:
+    code, out, err = run(*args)
     assert (code, out) == (2, "")
     (line,) = err.splitlines()
-    assert "pip install 'swinserve[serve]'" in line
+    assert f"swinserve {args[0]}: this command needs `pip install 'swinserve[serve]'`" in line
     assert "torch_that_is_absent" in line
 
 

@@ -30,9 +30,7 @@ def print_outcomes(outcomes: Sequence[FileOutcome]) -> None:
         if not outcome.predictions:
             table.add_row(Text(name), Text("(no score reaches the minimum)", style="dim"), "", "", milliseconds)
         for prediction in outcome.predictions:
-            bar = ProgressBar(
-                total=1, completed=prediction.score, width=20, complete_style="cyan", finished_style="cyan"
-            )
+            bar = ProgressBar(total=1, completed=prediction.score, width=20, complete_style=BAR, finished_style=BAR)
             table.add_row(Text(name), Text(prediction.label), f"{prediction.score:.1%}", bar, milliseconds)
             name = milliseconds = ""
     _print(table)

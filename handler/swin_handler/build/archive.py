@@ -168,7 +168,8 @@ def _torchserve_manifest(options: Options) -> dict[str, Any]:
         "serializedFile": model.WEIGHTS_FILE,
         "configFile": "model-config.yaml",
     }
-    return {"runtime": "python", "model": described, "archiverVersion": "0.12.0"}
+    # TorchServe warns without a date; a fixed one keeps the archive's bytes the same.
+    return {"createdOn": "01/01/1980 00:00:00", "runtime": "python", "model": described, "archiverVersion": "0.12.0"}
 
 
 def _model_config(options: Options) -> dict[str, Any]:

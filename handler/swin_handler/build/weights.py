@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import json
 import pickle
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import timm
 import torch
 from safetensors import SafetensorError
@@ -24,6 +26,7 @@ from swin_handler.build.errors import BuildRefused, HubUnreachable
 
 StateDict = dict[str, torch.Tensor]
 _RANDOM_SEED = 0
+_HUB_SECONDS = 5.0
 _SHOWN = 10
 
 
@@ -118,13 +121,25 @@ def _random(name: str) -> Classifier:
 
 
 def _from_hub(name: str) -> Classifier:
+    reached = _hub_answers()
     try:
         module = timm.create_model(name, pretrained=True)
-    # huggingface_hub's and the socket's errors are OSErrors; timm reports weights that nobody hosts as RuntimeError.
-    except (OSError, RuntimeError) as error:
-        raise HubUnreachable(name, str(error).strip().partition("\n")[0]) from error
+    except Exception as error:  # its HTTP library's, its own, the socket's, timm's for weights that nobody hosts
+        first = str(error).strip().partition("\n")[0]
+        reason = first if reached else f"{huggingface_hub.constants.ENDPOINT} does not answer"
+        raise HubUnreachable(name, reason) from error
     cfg: Mapping[str, Any] = module.pretrained_cfg  # type: ignore[assignment]
     return _classifier(module, f"hub {cfg['hf_hub_id']}" if cfg.get("hf_hub_id") else f"url {cfg.get('url')}")
+
+
+def _hub_answers() -> bool:
+    """Ask once before the hub's client does, which retries for a minute; without an answer only its cache is used."""
+    try:
+        huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=_HUB_SECONDS)
+    except Exception:  # noqa: BLE001 - whose exceptions these are changes with the hub client's HTTP library
+        huggingface_hub.constants.HF_HUB_OFFLINE = True
+        return False
+    return True
 
 
 def _from_file(name: str, file: Path) -> Classifier:
@@ -147,11 +162,13 @@ def _read(file: Path) -> StateDict:
         if file.suffix == ".safetensors":
             content: Any = load_file(file)
         else:
-            content = torch.load(file, map_location="cpu", weights_only=True)
+            # timm's own training checkpoints carry their arguments beside the tensors.
+            with torch.serialization.safe_globals([argparse.Namespace]):
+                content = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        first = str(error).strip().partition("\n")[0]
+        # torch's own text advises to switch the safety off.
         raise BuildRefused(
-            f"{file} cannot be read as a checkpoint of plain tensors: {first}\n"
+            f"{file} cannot be read as a checkpoint of plain tensors ({type(error).__name__}).\n"
             "Pickled objects beside the tensors are refused; save the state dict alone, best as .safetensors."
         ) from error
     for key in ("model", "state_dict"):

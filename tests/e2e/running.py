@@ -1,0 +1,129 @@
+"""Starts the real `swinserve serve` on free ports and knows its processes; what the e2e tests hold in their hands."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+SWINSERVE = Path(sys.executable).with_name("swinserve")
+FREE_PORTS = ("--http-port", "0", "--grpc-port", "0", "--metrics-port", "0")
+READY_SECONDS = 120.0
+ANNOUNCED = re.compile(r"at (?P<http>http://\S+) (?P<grpc>grpc://\S+) metrics (?P<metrics>http://\S+)")
+
+
+class Running:
+    """One service process. `start` returns when it is ready."""
+
+    def __init__(self, folder: Path, *arguments: str | Path, environment: dict[str, str] | None = None) -> None:
+        self._stdout = folder / "stdout"
+        self._stderr = folder / "stderr"
+        with self._stdout.open("wb") as out, self._stderr.open("wb") as err:
+            self.process = subprocess.Popen(
+                [SWINSERVE, "serve", *map(str, arguments)],
+                stdout=out,
+                stderr=err,
+                env=os.environ | (environment or {}),
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def log(self) -> str:
+        return self._stderr.read_text()
+
+    @property
+    def announcement(self) -> str:
+        return self._stdout.read_text()
+
+    def wait_ready(self) -> None:
+        until(lambda: self.process.poll() is not None or ANNOUNCED.search(self.announcement), READY_SECONDS)
+        found = ANNOUNCED.search(self.announcement)
+        assert found, f"ended with {self.process.poll()}:\n{self.log}"
+        self.http, self.grpc, self.metrics = found["http"], found["grpc"], found["metrics"]
+
+    @property
+    def torchserve_rest(self) -> str:
+        """TorchServe's own REST address, from the log."""
+        return next(json.loads(line)["rest"] for line in self.log.splitlines() if '"rest": ' in line)
+
+    def jvm(self) -> psutil.Process:
+        (jvm,) = psutil.Process(self.pid).children()
+        return jvm
+
+    def worker(self) -> psutil.Process:
+        (worker,) = [child for child in self.jvm().children() if "model_service_worker" in " ".join(child.cmdline())]
+        return worker
+
+    def processes(self) -> list[psutil.Process]:
+        parent = psutil.Process(self.pid)
+        return [parent, *parent.children(recursive=True)]
+
+    def ready(self) -> bool:
+        return status(f"{self.http}/readyz") == 200
+
+    def stop(self, number: int = signal.SIGTERM, timeout: float = 40) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout)
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(10)
+
+
+@contextmanager
+def service(
+    folder: Path, *arguments: str | Path, grace: float = 0, environment: dict[str, str] | None = None
+) -> Iterator[Running]:
+    """A ready service; killed at the end if the test has not stopped it."""
+    running = Running(
+        folder, *arguments, *FREE_PORTS, "--drain-grace", str(grace), "--log-format", "json", environment=environment
+    )
+    try:
+        running.wait_ready()
+        yield running
+        if running.process.poll() is None:
+            assert running.stop() == 0, running.log
+    finally:
+        running.kill()
+
+
+def until(condition: Callable[[], object], seconds: float, *, every: float = 0.05) -> float:
+    """Waits for `condition`; the seconds it took. Fails after `seconds`."""
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < seconds, f"not within {seconds} s"
+        time.sleep(every)
+    return time.monotonic() - started
+
+
+def status(url: str) -> int:
+    """The HTTP status of a GET; 0 if nobody answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    """Whether none of them runs any more (a zombie does not run)."""
+    return not [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]

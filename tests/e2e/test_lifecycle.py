@@ -1,0 +1,290 @@
+"""Start, readiness, faults, drain and end of the real service."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import grpc
+import pytest
+import swinserve
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.e2e.running import FREE_PORTS, SWINSERVE, Running, gone, service, status, until
+
+
+class Callers:
+    """Threads that classify one image over and over, and count how each call ended."""
+
+    def __init__(self, url: str, image: Path, *, label: str, count: int) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self._url, self._image, self._label = url, image.read_bytes(), label
+        self._end = threading.Event()
+        self._threads = [threading.Thread(target=self._call) for _ in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def _call(self) -> None:
+        with swinserve.Client(self._url) as client:
+            while not self._end.is_set():
+                try:
+                    answer = client.classify(self._image)
+                    right = answer.results[0].predictions[0].label == self._label
+                    self.outcomes["right" if right else "wrong"] += 1
+                except swinserve.SwinserveError as error:
+                    self.outcomes[error.reason or type(error).__name__] += 1
+                    time.sleep(0.05)
+
+    def stop(self) -> Counter[str]:
+        self._end.set()
+        for thread in self._threads:
+            thread.join(20)
+        return self.outcomes
+
+
+@pytest.fixture
+def running(store: Path, tmp_path: Path):
+    with service(tmp_path, "swin_digits", "--model-store", store) as running:
+        yield running
+
+
+def serve_command(*arguments: object) -> list[str]:
+    return [str(each) for each in (SWINSERVE, "serve", *arguments, "--log-level", "error")]
+
+
+def refused(*arguments: object, environment: dict[str, str] | None = None) -> str:
+    """Stderr of a `swinserve serve` that must end with code 2 and one clear line."""
+    result = subprocess.run(
+        serve_command(*arguments), capture_output=True, text=True, timeout=60, env=os.environ | (environment or {})
+    )
+    assert result.returncode == 2, result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("swinserve: ")
+    return lines[0]
+
+
+def test_it_is_live_but_not_ready_while_loading_and_ready_after_a_forward_pass(store: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    started = time.monotonic()
+    process = Running(tmp_path, "swin_digits", "--model-store", store, *FREE_PORTS, "--http-port", port)
+    try:
+        until(lambda: status(f"http://127.0.0.1:{port}/livez") == 200, 20)
+        assert status(f"http://127.0.0.1:{port}/readyz") == 503
+        process.wait_ready()
+        assert status(f"http://127.0.0.1:{port}/readyz") == 200
+        print(f"ready {time.monotonic() - started:.1f} s after its start")
+        assert process.stop(signal.SIGINT) == 0
+    finally:
+        process.kill()
+
+
+def test_a_killed_worker_makes_it_unready_and_its_successor_ready_again(running: Running, digit: Path) -> None:
+    label = digit.name.split("-")[0]
+    callers = Callers(running.grpc, digit, label=label, count=4)
+    until(lambda: callers.outcomes["right"] > 50, 30)
+    worker = running.worker()
+    worker.kill()
+    unready = until(lambda: not running.ready(), 3)
+    back = until(running.ready, 60)
+    right = callers.outcomes["right"]
+    until(lambda: callers.outcomes["right"] > right + 20, 20)
+    outcomes = callers.stop()
+    print(f"worker killed: not ready after {unready:.2f} s, ready again {back:.1f} s later, calls: {dict(outcomes)}")
+    assert running.worker().pid != worker.pid
+    assert not outcomes["wrong"]
+    assert set(outcomes) <= {"right", "WORKER_LOST", "DEADLINE_EXCEEDED"}
+    assert outcomes["WORKER_LOST"] <= 4  # at most what was under way
+
+
+def test_health_watch_follows_readiness(running: Running) -> None:
+    seen: list[int] = []
+
+    def watch() -> None:
+        with grpc.insecure_channel(running.grpc.removeprefix("grpc://")) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            try:
+                for answer in stub.Watch(health_pb2.HealthCheckRequest(service="swinserve.v1.Classifier")):
+                    seen.append(answer.status)
+            except grpc.RpcError:
+                return
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    serving, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+    until(lambda: seen == [serving], 5)
+    started = time.monotonic()
+    assert running.stop() == 0
+    thread.join(5)
+    assert seen == [serving, not_serving]
+    assert time.monotonic() - started < 15  # an open watch does not hold up the drain
+
+
+def test_sigterm_under_load_loses_nothing_that_was_accepted(store: Path, tmp_path: Path, digit: Path) -> None:
+    with service(tmp_path, "swin_digits", "--model-store", store, grace=1.0) as running:
+        label = digit.name.split("-")[0]
+        both = [Callers(url, digit, label=label, count=4) for url in (running.grpc, running.http)]
+        until(lambda: all(callers.outcomes["right"] > 50 for callers in both), 30)
+        processes = running.processes()
+        running.process.send_signal(signal.SIGTERM)
+        until(lambda: not running.ready(), 1)
+        accepted_after = [callers.outcomes["right"] for callers in both]
+        time.sleep(0.7)
+        still = [callers.outcomes["right"] for callers in both]
+        assert running.process.wait(20) == 0
+        outcomes = [callers.stop() for callers in both]
+        print(f"SIGTERM under load: grpc {dict(outcomes[0])}, http {dict(outcomes[1])}")
+        assert all(later > earlier for earlier, later in zip(accepted_after, still, strict=True))
+        for counted in outcomes:
+            # New work is told to go elsewhere; what was accepted is answered.
+            assert set(counted) <= {"right", "DRAINING", "UNAVAILABLE", "Unavailable"}, counted
+        assert gone(processes)
+
+
+def test_torchserve_dying_ends_the_service_within_a_second_with_its_last_words(running: Running) -> None:
+    processes = running.processes()
+    running.jvm().kill()
+    started = time.monotonic()
+    assert running.process.wait(10) == 1
+    took = time.monotonic() - started
+    print(f"ended {took:.2f} s after its JVM")
+    assert took < 2.5
+    assert "TorchServe ended with code -9" in running.log
+    until(lambda: gone(processes), 5)
+
+
+def test_nothing_survives_the_gateway(running: Running) -> None:
+    processes = running.processes()
+    assert len(processes) >= 3
+    running.process.kill()
+    running.process.wait(5)
+    until(lambda: gone(processes), 5)
+
+
+def test_nothing_survives_a_gateway_killed_while_a_worker_starts(store: Path, tmp_path: Path) -> None:
+    process = Running(tmp_path, "swin_digits", "--model-store", store, *FREE_PORTS)
+    try:
+        until(lambda: len(process.processes()) >= 3, 30)
+        processes = process.processes()
+    finally:
+        process.kill()
+    until(lambda: gone(processes), 5)
+
+
+def test_sigterm_while_loading_ends_it_with_0(store: Path, tmp_path: Path) -> None:
+    process = Running(tmp_path, "swin_digits", "--model-store", store, *FREE_PORTS, "--drain-grace", "0")
+    try:
+        until(lambda: len(process.processes()) >= 2, 30)
+        processes = process.processes()
+        assert process.stop() == 0, process.log
+        until(lambda: gone(processes), 5)
+    finally:
+        process.kill()
+
+
+def test_two_instances_run_beside_each_other(shared: Running, store: Path, tmp_path: Path, digit: Path) -> None:
+    with service(tmp_path, "swin_digits", "--model-store", store) as other:
+        for url in (shared.grpc, other.grpc, shared.http, other.http):
+            with swinserve.Client(url) as client:
+                assert client.classify(digit).results[0].predictions[0].label == digit.name.split("-")[0]
+
+
+@pytest.mark.parametrize("flag", ["--http-port", "--grpc-port", "--metrics-port"])
+def test_a_busy_port_is_refused_in_one_line(store: Path, flag: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        line = refused("swin_digits", "--model-store", store, *FREE_PORTS, flag, port)
+    assert str(port) in line
+
+
+def test_a_missing_model_is_refused_in_one_line(store: Path, tmp_path: Path) -> None:
+    assert "swinserve build swin_giant" in refused("swin_giant", "--model-store", store, *FREE_PORTS)
+    assert "swinserve build swin_digits" in refused("--model-store", tmp_path, *FREE_PORTS)
+
+
+def changed(store: Path, target: Path, *, manifest: dict[str, object] | None = None, flip: bool = False) -> Path:
+    """A copy of the default archive with other manifest values, or one bit of its weights flipped."""
+    with zipfile.ZipFile(next(store.glob("swin_digits-*.mar"))) as source, zipfile.ZipFile(target, "w") as copy:
+        for info in source.infolist():
+            content = source.read(info)
+            if info.filename == "swinserve.json":
+                content = json.dumps(json.loads(content) | (manifest or {})).encode()
+            if info.filename == "model.safetensors" and flip:
+                content = content[:-1] + bytes([content[-1] ^ 1])
+            copy.writestr(info, content)
+    return target
+
+
+def test_a_wrong_checksum_is_refused_in_one_line(store: Path, tmp_path: Path) -> None:
+    archive = changed(store, tmp_path / "damaged.mar", flip=True)
+    assert "SHA-256" in refused(archive, *FREE_PORTS)
+
+
+def test_another_contract_version_is_refused_in_one_line(store: Path, tmp_path: Path) -> None:
+    archive = changed(store, tmp_path / "future.mar", manifest={"contract_version": 99})
+    assert "contract_version 99" in refused(archive, *FREE_PORTS)
+
+
+def test_a_model_that_cannot_be_loaded_is_refused_in_one_line(store: Path, tmp_path: Path) -> None:
+    """The checks before the start pass; the worker finds that the weights are of another model."""
+    archive = changed(store, tmp_path / "other.mar")
+    with zipfile.ZipFile(archive) as source:
+        members = {info.filename: source.read(info) for info in source.infolist()}
+    config = json.loads(members["config.json"])
+    config["model_args"]["depths"] = [1, 1]
+    members["config.json"] = json.dumps(config).encode()
+    with zipfile.ZipFile(archive, "w") as copy:
+        for name, content in members.items():
+            copy.writestr(name, content)
+    assert "cannot be loaded" in refused(archive, *FREE_PORTS)
+
+
+def test_a_misspelt_setting_is_refused_in_one_line(store: Path, tmp_path: Path) -> None:
+    file = tmp_path / "swinserve.toml"
+    file.write_text("queue_sise = 3\n")
+    assert "queue_sise" in refused("--config", file)
+    assert "SWINSERVE_QUEUE_SISE" in refused(environment={"SWINSERVE_QUEUE_SISE": "3"})
+    assert "queue_size" in refused("--queue-size", "-1")
+
+
+def test_overload_is_shed_with_retry_after_and_deadlines_hold_while_a_worker_hangs(
+    store: Path, tmp_path: Path, digit: Path
+) -> None:
+    with service(tmp_path, "swin_digits", "--model-store", store, "--queue-size", "8") as running:
+        worker = running.worker()
+        worker.send_signal(signal.SIGSTOP)
+        ended: list[tuple[str, float]] = []
+
+        def call() -> None:
+            with swinserve.Client(running.grpc) as client:
+                started = time.monotonic()
+                try:
+                    client.classify(digit, timeout=2.0)
+                except swinserve.SwinserveError as error:
+                    ended.append((error.reason, time.monotonic() - started))
+                    assert error.reason != "OVERLOADED" or error.retry_after
+
+        threads = [threading.Thread(target=call) for _ in range(40)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        worker.send_signal(signal.SIGCONT)
+        reasons = Counter(reason for reason, _ in ended)
+        # 16 dispatched, 8 waiting: all 24 pass their deadline; the other 16 are shed.
+        assert reasons == {"DEADLINE_EXCEEDED": 24, "OVERLOADED": 16}
+        assert max(seconds for _, seconds in ended) < 4
+        with swinserve.Client(running.grpc) as client:
+            assert client.classify(digit).results[0].predictions[0].label == digit.name.split("-")[0]
+        metrics = subprocess.run(["curl", "-sS", running.metrics], check=True, capture_output=True, text=True).stdout
+        assert 'swinserve_expired_images_total{model="swin_digits",version="1.0"} 8.0' in metrics
+        assert 'swinserve_abandoned_images_total{cause="deadline",model="swin_digits",version="1.0"} 16.0' in metrics
