@@ -126,9 +126,10 @@ def main(count: int, output: Path) -> None:
         archive = null_archive(Path(folder))
         ports = ("--http-port", "0", "--grpc-port", "0", "--metrics-port", "0", "--drain-grace", "0")
         command = [SWINSERVE, "serve", archive, *ports, "--log-format", "json"]
-        with (Path(folder) / "log").open("w+") as log, subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=log, text=True
-        ) as service:
+        with (
+            (Path(folder) / "log").open("w+") as log,
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as service,
+        ):
             try:
                 assert service.stdout is not None
                 gateway = service.stdout.readline().split("grpc://")[1].split()[0]

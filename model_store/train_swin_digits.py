@@ -1,7 +1,7 @@
-"""scikit-learn's 8x8 digits in; the default model out: model_store/swin_digits/{config,metrics}.json, weights, samples.
+"""scikit-learn's 8x8 digits -> model_store/swin_digits: config.json, model.safetensors, metrics.json, samples/.
 
-Digits are drawn as RGB images in many looks, one small timm Swin is trained per seed, and the seed that does best on the
-validation part is kept. Figures come from PIL images through timm's own evaluation transform, as the service does it.
+Digits are drawn as RGB images in many looks, one small timm Swin is trained per seed, and the one that does best on
+validation is kept. Figures come from PIL images through timm's own evaluation transform, as the service does it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import sklearn
 import timm
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
@@ -27,8 +26,10 @@ from rich.table import Table
 from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from timm.data import create_transform, resolve_data_config
+from timm.data.config import resolve_data_config
+from timm.data.transforms_factory import create_transform
 from torch import Generator, Tensor, nn
+from torch.nn import functional
 from torchvision.io import decode_jpeg, encode_jpeg
 
 LABELS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -181,14 +182,16 @@ def random_look(count: int, paint: str, looseness: float, generator: Generator) 
 
 
 def render(digits: Tensor, look: Look, height: int, width: int) -> Tensor:
-    """(B, 8, 8) ink coverage in 0..1 -> (B, 3, height, width) uint8 RGB; training, figures and samples all draw here."""
+    """(B, 8, 8) ink coverage in 0..1 -> (B, 3, height, width) uint8 RGB, for training, figures and samples."""
     cos, sin = look.angle.cos(), look.angle.sin()
     turn = torch.stack((cos, sin, -sin, cos), dim=-1).view(-1, 2, 2)
     canvas = torch.tensor([width, height]) / min(width, height)
     linear = turn * canvas / look.extent[:, :, None]  # (B, 2, 2) canvas -> digit, both in -1..1
     offset = -linear @ look.centre[:, :, None]
-    grid = F.affine_grid(torch.cat((linear, offset), dim=2), [len(digits), 1, height, width], align_corners=False)
-    ink = F.grid_sample(digits[:, None], grid, mode="bicubic", align_corners=False)
+    grid = functional.affine_grid(
+        torch.cat((linear, offset), dim=2), [len(digits), 1, height, width], align_corners=False
+    )
+    ink = functional.grid_sample(digits[:, None], grid, mode="bicubic", align_corners=False)
     ink = ((ink - look.weight.view(-1, 1, 1, 1)) * look.edge.view(-1, 1, 1, 1) + 0.5).clamp(0, 1)
     colour = ink * look.ink[:, :, None, None] + (1 - ink) * look.paper[:, :, None, None]
     return (colour * 255).round().to(torch.uint8)
@@ -204,7 +207,7 @@ def weather(images: Tensor, generator: Generator) -> Tensor:
     pixels = images.float() * (1 + ramp[:, None])
     blurred, noisy, packed = torch.rand(3, count, generator=generator) < 0.5
     reach = int(torch.randint(1, 5, (), generator=generator))
-    pixels[blurred] = F.avg_pool2d(pixels[blurred], 2 * reach + 1, 1, reach, count_include_pad=False)
+    pixels[blurred] = functional.avg_pool2d(pixels[blurred], 2 * reach + 1, 1, reach, count_include_pad=False)
     strength = uniform(0, 16, int(noisy.sum()), 1, 1, 1, generator=generator)
     pixels[noisy] += strength * torch.randn(pixels[noisy].shape, generator=generator)
     images = pixels.clamp(0, 255).round().to(torch.uint8)
@@ -222,14 +225,17 @@ def training_pixels(digits: Tensor, progress: float, generator: Generator) -> Te
     """
     difficulty = min(1.0, progress / CURRICULUM)
     look = random_look(len(digits), "random", 0.2 + 0.8 * difficulty, generator)
-    quarter, easy = len(digits) // 4, torch.rand(len(digits), generator=generator) >= difficulty
-    plain = {"dark-on-light": [slice(quarter)], "light-on-dark": [slice(quarter, 2 * quarter), easy]}
-    for paint, places in plain.items():
-        for rows in places:
-            look.ink[rows], look.paper[rows] = (torch.tensor(colour) for colour in PAINTS[paint])
+    quarter = len(digits) // 4
+    dark, light = torch.arange(len(digits)) < quarter, torch.rand(len(digits), generator=generator) >= difficulty
+    light[quarter : 2 * quarter] = True
+    for paint, rows in (("dark-on-light", dark), ("light-on-dark", light)):
+        look.ink[rows], look.paper[rows] = (torch.tensor(colour) for colour in PAINTS[paint])
     images = weather(render(digits, look, 64, 64), generator)
     data = CONFIG["pretrained_cfg"]
-    small = F.interpolate(images.float(), data["input_size"][1:], mode="bicubic", antialias=True).clamp(0, 255) / 255
+    small = (
+        functional.interpolate(images.float(), data["input_size"][1:], mode="bicubic", antialias=True).clamp(0, 255)
+        / 255
+    )
     mean, std = (torch.tensor(data[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
     return (small - mean) / std
 
@@ -254,11 +260,11 @@ def train(part: Part, seed: int, epochs: int) -> nn.Module:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=epochs * steps, pct_start=0.1)
     for epoch in track(range(epochs), description=f"seed {seed}"):
         order = torch.randperm(len(part.labels), generator=generator)
-        for rows in order[: steps * BATCH].split(BATCH):
+        for rows in order[: steps * BATCH].view(steps, BATCH):
             logits = model(training_pixels(part.digits[rows], epoch / epochs, generator))  # (B, 10)
-            loss = F.cross_entropy(logits, part.labels[rows], label_smoothing=0.05)
+            loss = functional.cross_entropy(logits, part.labels[rows], label_smoothing=0.05)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
@@ -278,7 +284,8 @@ def to_pil(image: Tensor, jpeg_quality: int | None = None) -> Image.Image:
 @torch.inference_mode()
 def classify(model: nn.Module, pictures: list[Image.Image]) -> Tensor:
     """PIL images -> logits (B, 10), by the preprocessing that timm reads out of config.json."""
-    transform = create_transform(**resolve_data_config(pretrained_cfg=CONFIG["pretrained_cfg"]))
+    data = resolve_data_config(pretrained_cfg=CONFIG["pretrained_cfg"])  # type: ignore[no-untyped-call]
+    transform = create_transform(**data)
     logits: Tensor = model(torch.stack([transform(picture) for picture in pictures]))
     return logits
 
@@ -289,13 +296,14 @@ def measure(model: nn.Module, part: Part) -> Figures:
     for name, variant in VARIANTS.items():
         generator = Generator().manual_seed(SPLIT_SEED)
         logits = []
-        for digits in part.digits.split(BATCH):
+        for start in range(0, len(part.digits), BATCH):
+            digits = part.digits[start : start + BATCH]
             look = random_look(len(digits), variant.paint, variant.looseness, generator)
             images = render(digits, look, variant.height, variant.width)
             logits.append(classify(model, [to_pil(image, variant.jpeg_quality) for image in images]))
         scores = torch.cat(logits)
         accuracy[name] = round(100 * (scores.argmax(1) == part.labels).double().mean().item(), 2)
-        losses.append(F.cross_entropy(scores, part.labels).item())
+        losses.append(functional.cross_entropy(scores, part.labels).item())
     return Figures(accuracy, round(math.fsum(losses) / len(losses), 4))
 
 
@@ -327,12 +335,6 @@ def write_samples(model: nn.Module, part: Part, folder: Path) -> None:
                 break
 
 
-def versions() -> dict[str, str]:
-    """What the figures were made with."""
-    modules = {"torch": torch.__version__, "timm": timm.__version__, "scikit-learn": sklearn.__version__}
-    return {"python": platform.python_version(), **modules}
-
-
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Indented JSON with a newline at its end."""
     path.write_text(json.dumps(content, indent=2) + "\n")
@@ -349,15 +351,21 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def write_model(output: Path, model: nn.Module, figures: dict[str, Any]) -> None:
-    """config.json, model.safetensors and metrics.json, the last with the sizes of the others' content."""
-    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    save_file(weights, output / "model.safetensors", metadata={"format": "pt"})
-    sizes = {
+    """config.json, model.safetensors and metrics.json, which adds to the figures the model's size and the versions."""
+    weights = output / "model.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, weights, {"format": "pt"})
+    facts = {
         "parameters": sum(weight.numel() for weight in model.parameters()),
-        "bytes": (output / "model.safetensors").stat().st_size,
+        "bytes": weights.stat().st_size,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "timm": timm.__version__,
+            "scikit-learn": sklearn.__version__,
+        },
     }
     write_json(output / "config.json", CONFIG)
-    write_json(output / "metrics.json", {**figures, **sizes, "versions": versions()})
+    write_json(output / "metrics.json", {**figures, **facts})
 
 
 def main() -> None:

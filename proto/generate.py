@@ -1,6 +1,6 @@
 """Regenerates the committed stubs: every .proto under proto/swin_proto -> *_pb2.py, *_pb2.pyi, *_pb2_grpc.py(i).
 
-Run by `make proto` with the pinned grpcio-tools of requirements/proto.txt, whose protobuf 6 code also runs on protobuf 7.
+Run by `make proto` with the grpcio-tools of requirements/proto.txt, whose protobuf 6 code also runs on protobuf 7.
 `--check` writes nothing and exits 1 naming the stubs that no longer match their .proto.
 """
 

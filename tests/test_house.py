@@ -10,8 +10,9 @@ import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
-import swinserve
 import pytest
+
+import swinserve
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -112,7 +112,7 @@ def _sniff(data: bytes) -> str:
 def _upright(image: Image.Image) -> Image.Image:
     try:
         orientation = image.getexif().get(_ORIENTATION)
-    except (*_CORRUPT, Warning):
+    except _CORRUPT:
         return image  # good pixels with broken metadata are still good pixels
     turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
     return image.transpose(turn) if turn is not None else image

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import grpc
 import pytest
-import swinserve
 
+import swinserve
 from swin_proto.v1.classifier_pb2 import ClassifyStreamRequest, Image
 from swin_proto.v1.classifier_pb2_grpc import ClassifierStub
 from tests.e2e.reflected import ReflectedClient

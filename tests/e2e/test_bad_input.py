@@ -1,4 +1,4 @@
-"""What bad input gets, over both protocols: the table's status, a message that helps, the request id; and no harm done."""
+"""What bad input gets, over both protocols: the table's status, a message that helps, the request id; and no harm."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-import swinserve
 from PIL import Image
 
+import swinserve
 from swin_proto.v1.classifier_pb2 import ClassifyRequest
 from tests.e2e.reflected import ReflectedClient
 from tests.e2e.running import Running
@@ -28,7 +28,9 @@ def png_header(width: int, height: int) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 10)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 10)) + chunk(b"IEND", b"")
+    )
 
 
 def one_colour_png(edge: int) -> bytes:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import grpc
 import pytest
-import swinserve
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+import swinserve
 from tests.e2e.running import FREE_PORTS, SWINSERVE, Running, gone, service, status, until
 
 

@@ -1,0 +1,176 @@
+"""The real gateway around a fake WorkerClient: classifier, models, admission, metrics and readiness as `serve` wires
+them, and both adapters on top."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc.aio
+import httpx
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from swin_gateway.archive import Archive
+from swin_gateway.body import BodyReader
+from swin_gateway.classifier import Call, Classifier
+from swin_gateway.grpc_api import GrpcApi
+from swin_gateway.images import HeaderCheck
+from swin_gateway.metrics import Metrics
+from swin_gateway.model import Models, ServedModel
+from swin_gateway.readiness import Readiness
+from swin_gateway.rest_api import RestApi
+from swin_proto import CONTRACT_VERSION
+from swin_proto.v1 import classifier_pb2_grpc
+from swin_proto.worker.v1.job_pb2 import Answer, Error, Job, Result, TopK
+
+from .samples import archive_of, encoded
+
+PNG = encoded("PNG")
+MAX_REQUEST_BYTES = 100_000
+MAX_IMAGES = 8
+
+
+def answer_to(job: Job, **changes: Any) -> Answer:
+    """What a worker with a live model answers: label "two", then "zero"."""
+    facts: dict[str, Any] = {
+        "contract_version": CONTRACT_VERSION,
+        "results": [Result(top_k=TopK(indices=[2, 0], scores=[0.75, 0.25])) for _ in job.images],
+        "entered_at": time.monotonic(),
+        "decode_seconds": 0.001,
+        "inference_seconds": 0.002,
+        "batch_size": 1,
+        "padded_size": 2,
+        "worker_pid": os.getpid(),
+        "backend": "eager",
+        "dtype": "float32",
+    }
+    return Answer(**(facts | changes))
+
+
+def error_to(job: Job, kind: Any, message: str = "the worker's words") -> Answer:
+    return answer_to(job, results=[Result(error=Error(kind=kind, message=message))], batch_size=0)
+
+
+@dataclass
+class FakeWorkers:
+    """Stands in for WorkerClient: remembers every job, and answers with `reply` while `gate` is open."""
+
+    reply: Callable[[Job], Answer] = answer_to
+    jobs: list[Job] = field(default_factory=list)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    finished: int = 0
+    most_at_once: int = 0
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    async def run(self, name: str, version: str, job: Job) -> Answer:
+        self.jobs.append(job)
+        self.asked.append((name, version))
+        self.most_at_once = max(self.most_at_once, len(self.jobs) - self.finished)
+        try:
+            await self.gate.wait()
+            return self.reply(job)
+        finally:
+            self.finished += 1
+
+
+@dataclass
+class Gateway:
+    metrics: Metrics
+    models: list[ServedModel]
+    workers: FakeWorkers
+    classifier: Classifier
+    readiness: Readiness
+
+    @property
+    def model(self) -> ServedModel:
+        return self.models[0]
+
+    def value(self, name: str, **labels: str) -> float:
+        """The series' value, 0 where it has none."""
+        return self.metrics.registry.get_sample_value(f"swinserve_{name}", labels) or 0.0
+
+    def images(self, outcome: str) -> float:
+        return self.value("images_total", model="digits", version="1.0", outcome=outcome)
+
+    @asynccontextmanager
+    async def rest(self, app: Any = None) -> AsyncIterator[httpx.AsyncClient]:
+        transport = httpx.ASGITransport(app or self.rest_app(), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            yield client
+
+    def rest_app(self) -> Any:
+        body = BodyReader(max_bytes=MAX_REQUEST_BYTES, max_images=MAX_IMAGES)
+        return RestApi(self.classifier, self.readiness, self.metrics, body).app
+
+    @asynccontextmanager
+    async def grpc(self) -> AsyncIterator[grpc.aio.Channel]:
+        server = grpc.aio.server()
+        classifier_pb2_grpc.add_ClassifierServicer_to_server(GrpcApi(self.classifier, self.metrics), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.readiness.health, server)
+        names = ("swinserve.v1.Classifier", "grpc.health.v1.Health", reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                yield channel
+        finally:
+            await server.stop(0)
+
+
+def gateway(
+    archives: Sequence[Archive] = (), *, loaded: bool = True, queue_size: int = 16, default_timeout: float = 5.0
+) -> Gateway:
+    """A gateway for `archives` (by default one model "digits", batch size 2, one worker)."""
+    metrics = Metrics()
+    models = [
+        ServedModel(
+            archive,
+            queue_size=queue_size,
+            metrics=metrics.for_model(archive.manifest.name, archive.manifest.version),
+        )
+        for archive in archives or [archive_of()]
+    ]
+    workers = FakeWorkers()
+    classifier = Classifier(
+        Models(models),
+        workers,  # type: ignore[arg-type]
+        HeaderCheck(max_bytes=50_000, max_pixels=1_000_000, formats=("JPEG", "PNG", "WEBP")),
+        max_images=MAX_IMAGES,
+        default_timeout=default_timeout,
+        max_timeout=20.0,
+    )
+    if loaded:
+        for model in models:
+            model.workers.answered(os.getpid())
+    return Gateway(metrics, models, workers, classifier, Readiness(classifier, metrics))
+
+
+def call(*images: bytes, **changes: Any) -> Call:
+    """A call of `images`, by default one good image."""
+    facts: dict[str, Any] = {
+        "model": "",
+        "version": "",
+        "images": images or (PNG,),
+        "top_k": None,
+        "min_score": 0.0,
+        "timeout": None,
+        "request_id": "r-1",
+    }
+    return Call(**(facts | changes))
+
+
+async def until(condition: Callable[[], object], timeout: float = 5.0) -> None:
+    """Waits for what other tasks or processes are about to do."""
+    async with asyncio.timeout(timeout):
+        while not condition():  # noqa: ASYNC110 - the condition is any expression, so there is nothing to wait on
+            await asyncio.sleep(0.002)
