@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SAMPLES = sorted((ROOT / "model_store" / "swin_digits" / "samples").glob("*.*g"))
+SAMPLES = sorted(path.relative_to(ROOT) for path in (ROOT / "model_store" / "swin_digits" / "samples").iterdir())
 SWINSERVE = Path(sys.executable).with_name("swinserve")
 SERVE = [SWINSERVE, "serve", "swin_digits", "--model-store", ROOT / "model_store", "--log-level", "warning"]
 FREE_PORTS = ["--http-port", "0", "--grpc-port", "0", "--metrics-port", "0"]

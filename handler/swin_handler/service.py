@@ -121,6 +121,7 @@ def handle(rows: Sequence[Row] | None, context: Context) -> list[bytes]:
 
 def _load(context: Context) -> Service:
     properties = context.system_properties
+    logging.getLogger().addFilter(_is_worth_logging)
     try:
         return Service.load(
             Path(properties["model_dir"]), context.model_yaml_config or {}, gpu=properties.get("gpu_id")
@@ -129,6 +130,11 @@ def _load(context: Context) -> Service:
         raise fatal(str(error)) from None
     except Exception as error:
         raise fatal(f"{type(error).__name__}: {error}") from error
+
+
+def _is_worth_logging(record: logging.LogRecord) -> bool:
+    # ts logs this line for each batch; the JVM would parse and print it again, in the way of the next batch.
+    return not str(record.msg).startswith("Backend received inference")
 
 
 def fatal(reason: str) -> RuntimeError:

@@ -56,7 +56,7 @@ def test_an_archive_that_does_not_fit_stops_the_start_with_one_line(
 def test_damaged_weights_are_noticed(tmp_path: Path) -> None:
     path = write_archive(tmp_path / "a.mar")
     path.write_bytes(path.read_bytes().replace(WEIGHTS, b"N" + WEIGHTS[1:]))
-    with pytest.raises(StartError, match="CRC|SHA-256"):
+    with pytest.raises(StartError, match=r"CRC|SHA-256"):
         read_archive(path)
 
 

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import resource
 import struct
-import subprocess
-import sys
 import time
+import warnings
 import zlib
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageOps
 from timm.data import create_transform
 
-from swin_handler.decode import Decoder
+from swin_handler.decode import Decoder, limit_pillow
 from swin_handler.errors import ImageError, TooLarge, Undecodable, UnsupportedType
 from tests.handler import pictures
 
@@ -180,6 +180,7 @@ CORRUPT = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*EXIF")
 @pytest.mark.parametrize("data", CORRUPT.values(), ids=CORRUPT.keys())
 def test_a_corrupt_image_is_undecodable_and_told_what_to_do(decoder: Decoder, data: bytes) -> None:
     with pytest.raises(Undecodable, match=r"send|sent"):
@@ -198,7 +199,7 @@ OTHER = {
 
 @pytest.mark.parametrize("data", OTHER.values(), ids=OTHER.keys())
 def test_another_file_type_is_unsupported(decoder: Decoder, data: bytes) -> None:
-    with pytest.raises(UnsupportedType, match="send|convert"):
+    with pytest.raises(UnsupportedType, match=r"send|convert"):
         decoder(data)
 
 
@@ -210,10 +211,8 @@ def test_flipped_bytes_give_a_picture_or_a_named_error(decoder: Decoder, seed: i
     data = bytearray(pictures.encoded(pictures.gradient(), kind))
     for at in random.integers(4, len(data), 12):
         data[at] = random.integers(256)
-    try:
+    with contextlib.suppress(ImageError):
         assert decoder(bytes(data)).shape == (64, 64, 3)
-    except ImageError:
-        pass
 
 
 def test_a_png_of_400_megapixels_is_refused_from_its_header(decoder: Decoder) -> None:
@@ -238,18 +237,10 @@ def test_a_thin_strip_is_refused_before_it_is_scaled_up(decoder: Decoder) -> Non
         decoder(pictures.jpeg(65_500, 1))
 
 
-def test_pillow_itself_enforces_the_limit_in_the_worker() -> None:
-    code = """
-from PIL import Image
-from swin_handler.decode import Decoder, limit_pillow
-from swin_handler.errors import TooLarge
-from tests.handler import pictures, test_decode
-limit_pillow(1000)
-decoder = Decoder(test_decode.CONFIG, max_pixels=10**9)  # its own check is out of the way
-try:
-    decoder(pictures.jpeg(40, 40))
-except TooLarge:
-    print("refused")
-"""
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
-    assert answer.stdout.strip() == "refused"
+def test_pillow_itself_enforces_the_limit_in_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # put back afterwards
+    decoder = Decoder(CONFIG, max_pixels=10**9)  # its own check is out of the way
+    with warnings.catch_warnings():
+        limit_pillow(1000)
+        with pytest.raises(TooLarge):
+            decoder(pictures.jpeg(40, 40))

@@ -134,11 +134,14 @@ def _summary(path: Path, manifest: Manifest, labels: list[str]) -> Table:
     rows = {
         "archive": f"{path} ({path.stat().st_size / 1e6:.1f} MB)",
         "model": f"{manifest.name} {manifest.version}, {manifest.architecture} at {manifest.input_size[1:]}",
-        "size": f"{manifest.parameters / 1e6:.2f} M parameters",
-        "work": f"{manifest.multiply_adds / 1e9:.3f} G multiply-adds an image",
+        "size": f"{_count(manifest.parameters)} parameters, {_count(manifest.multiply_adds)} multiply-adds an image",
         "labels": f"{len(labels)}: {', '.join(labels[:3])}{', …' if len(labels) > 3 else ''}",
         "weights": f"{manifest.weights}, SHA-256 {manifest.weights_sha256[:12]}…",
     }
     for what, value in rows.items():
         table.add_row(what, value)
     return table
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e9:.2f} G" if number >= 1e9 else f"{number / 1e6:.2f} M"
