@@ -59,7 +59,7 @@ CONFIG: dict[str, Any] = {
         "fixed_input_size": True,
         "interpolation": "bicubic",
         "crop_pct": 1.0,
-        "crop_mode": "center",  # on validation never worse than "squash", which distorts wide pictures
+        "crop_mode": "center",  # on validation better than "squash", which distorts wide pictures
         "mean": [0.5, 0.5, 0.5],
         "std": [0.5, 0.5, 0.5],
         "num_classes": len(LABELS),

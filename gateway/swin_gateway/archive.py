@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from swin_gateway.errors import StartError
 from swin_proto import CONTRACT_VERSION
 
 SCHEMA_VERSION = 1
+
+# What a file that is no archive of ours makes zipfile, json and our reading of them raise.
+BROKEN = (OSError, zipfile.BadZipFile, zlib.error, EOFError, LookupError, ValueError, TypeError, AttributeError)
 
 
 class Manifest(BaseModel):
@@ -72,7 +76,7 @@ def read_archive(path: Path) -> Archive:
                 digest = _sha256(weights)
     except FileNotFoundError:
         raise StartError(f"no model archive {path}") from None
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, EOFError) as broken:
+    except BROKEN as broken:
         reason = broken.errors()[0]["msg"] if isinstance(broken, ValidationError) else broken
         raise StartError(f"{path} is no complete model archive ({reason}); build it again") from None
     if digest != manifest.weights_sha256:
@@ -133,7 +137,7 @@ def _identities(store: Path, *, strict: bool) -> dict[Path, tuple[str, str]]:
             with zipfile.ZipFile(path) as archive:
                 manifest = json.loads(archive.read("swinserve.json"))
                 found[path] = str(manifest["name"]), str(manifest["version"])
-        except (OSError, zipfile.BadZipFile, KeyError, ValueError) as broken:
+        except BROKEN as broken:
             if strict:
                 raise StartError(f"{path} is no complete model archive ({broken}); build it again") from None
     return found

@@ -45,6 +45,7 @@ class BodyReader:
     def __init__(self, *, max_bytes: int, max_images: int) -> None:
         self._max_bytes = max_bytes
         self._max_images = max_images
+        self._too_many = f"more than the {max_images} images taken in one call; send several calls"
 
     async def images(self, request: Request) -> list[bytes]:
         """The images, by the request's content type; anything but multipart, JSON or a form is one raw image.
@@ -65,7 +66,7 @@ class BodyReader:
         if media_type in FORM_TYPES:
             raise UnsupportedType("a URL-encoded form holds no image; send raw bytes, multipart/form-data or JSON")
         if media_type == "application/json":
-            return _from_json(content)
+            return self._from_json(content)
         return [content]
 
     async def _capped(self, request: Request) -> AsyncGenerator[bytes, None]:
@@ -92,13 +93,29 @@ class BodyReader:
         try:
             form = await parser.parse()
         except MultiPartException as error:
+            if error.message.startswith("Too many files"):
+                raise TooLarge(self._too_many) from None
             raise InvalidRequest(f"the multipart body cannot be read: {error.message}") from None
-        except KeyError:
-            raise InvalidRequest("the multipart content type names no boundary") from None
         try:
             return [await part.read() for _, part in form.multi_items() if isinstance(part, UploadFile)]
         finally:
             await form.close()
+
+    def _from_json(self, content: bytes) -> list[bytes]:
+        # Every image but the last is followed by a comma, the only ones there can be: base64 has none. Counted before
+        # anything is parsed, because 24 MiB of tiny images take seconds and a gigabyte to build.
+        if content.count(b",") >= self._max_images:
+            raise TooLarge(self._too_many)
+        try:
+            body = JsonBody.model_validate_json(content)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, first["loc"])) or "body"
+            raise InvalidRequest(f'{where}: {first["msg"]}; send {{"images": [{{"content": "<base64>"}}]}}') from None
+        try:
+            return [base64.b64decode(image.content, validate=True) for image in body.images]
+        except (binascii.Error, ValueError) as error:
+            raise InvalidRequest(f"an image's content is no base64: {error}") from None
 
 
 async def _discard(stream: AsyncIterator[bytes]) -> None:
@@ -108,16 +125,3 @@ async def _discard(stream: AsyncIterator[bytes]) -> None:
         seen += len(chunk)
         if seen > DISCARD_BYTES or time.monotonic() > until:
             return
-
-
-def _from_json(content: bytes) -> list[bytes]:
-    try:
-        body = JsonBody.model_validate_json(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"])) or "body"
-        raise InvalidRequest(f'{where}: {first["msg"]}; send {{"images": [{{"content": "<base64>"}}]}}') from None
-    try:
-        return [base64.b64decode(image.content, validate=True) for image in body.images]
-    except (binascii.Error, ValueError) as error:
-        raise InvalidRequest(f"an image's content is no base64: {error}") from None

@@ -8,6 +8,7 @@ An image's failure is a value next to the others' answers; only a call with one 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ class Classifier:
         self.draining = False
         self._workers = workers
         self._check_image = check_image
-        self._max_images = max_images
+        self.max_images = max_images
         self._default_timeout = default_timeout
         self._max_timeout = max_timeout
 
@@ -103,10 +104,9 @@ class Classifier:
         """
         model = self._accept(call)
         deadline = self._deadline(call)
-        checked = [self._checked(image) for image in call.images]
+        checked = [self._checked(model, image) for image in call.images]
         good = [image for image, error in zip(call.images, checked, strict=True) if error is None]
         if len(call.images) == 1 and checked[0] is not None:
-            model.metrics.image(checked[0].outcome)
             raise checked[0]
         places = model.admission.admit(len(good))
         try:
@@ -129,8 +129,7 @@ class Classifier:
         """
         model = self._accept(call)
         (image,) = call.images
-        if error := self._checked(image):
-            model.metrics.image(error.outcome)
+        if error := self._checked(model, image):
             raise error
         place = await model.admission.admit_when_room()
         try:
@@ -145,11 +144,20 @@ class Classifier:
             ServingError: it failed.
         """
         job = Job(contract_version=CONTRACT_VERSION, request_id="canary", images=[image], top_k=1)
-        answer = await self._workers.run(model.name, model.version, job)
+        answer = await self._run(model, job)
         if answer.results[0].WhichOneof("outcome") != "top_k":
             log.error("canary failed", model=model.name, error=answer.results[0].error.message)
             raise InternalError
-        model.take(answer)
+
+    async def _run(self, model: ServedModel, job: Job) -> Answer:
+        """The worker's fitting answer; counts it as a sign of life here, where abandoned ones pass as well."""
+        answer = await self._workers.run(model.name, model.version, job)
+        if answer.contract_version != CONTRACT_VERSION or len(answer.results) != len(job.images):
+            log.error("answer does not fit", answer=MessageToDict(answer))
+            raise InternalError
+        if answer.results[0].WhichOneof("outcome") == "top_k":
+            model.take(answer)
+        return answer
 
     def _accept(self, call: Call) -> ServedModel:
         if self.draining:
@@ -157,13 +165,15 @@ class Classifier:
         model = self.models.find(call.model, call.version)
         if not call.images:
             raise InvalidRequest("no image in the request; send at least one")
-        if len(call.images) > self._max_images:
-            raise TooLarge(f"{len(call.images)} images in one call, at most {self._max_images} are taken; send several")
+        if len(call.images) > self.max_images:
+            raise TooLarge(f"more than the {self.max_images} images taken in one call; send several calls")
         if call.top_k is not None and not 1 <= call.top_k <= MAX_TOP_K:
             raise InvalidRequest(f"top_k is {call.top_k}, must be from 1 to {MAX_TOP_K}")
         if not 0.0 <= call.min_score <= 1.0:
             raise InvalidRequest(f"min_score is {call.min_score}, must be from 0 to 1")
-        if call.timeout is not None and not call.timeout > 0:
+        if call.timeout is not None and math.isnan(call.timeout):
+            raise InvalidRequest("the timeout is no number; send seconds")
+        if call.timeout is not None and call.timeout <= 0:
             raise DeadlineExceeded("the deadline had passed when the request arrived")
         if not model.workers.loaded:
             raise NotReady(f"{model.name} is still loading; try again")
@@ -172,10 +182,11 @@ class Classifier:
     def _deadline(self, call: Call) -> float:
         return time.monotonic() + min(call.timeout or self._default_timeout, self._max_timeout)
 
-    def _checked(self, image: bytes) -> ServingError | None:
+    def _checked(self, model: ServedModel, image: bytes) -> ServingError | None:
         try:
             self._check_image(image)
         except ServingError as error:
+            model.metrics.image(error.outcome)
             return error
         return None
 
@@ -187,7 +198,7 @@ class Classifier:
         async def dispatch() -> Answer:
             nonlocal dispatched
             dispatched = time.monotonic()
-            return await self._workers.run(model.name, model.version, _job(call, image, deadline))
+            return await self._run(model, _job(call, image, deadline))
 
         timing = Timing()
         result: ImageResult | ServingError
@@ -202,17 +213,13 @@ class Classifier:
 
     def _result(self, model: ServedModel, answer: Answer) -> ImageResult:
         """Raises ServingError when the worker's answer is an error."""
-        if answer.contract_version != CONTRACT_VERSION or len(answer.results) != 1:
-            log.error("answer does not fit", answer=MessageToDict(answer))
-            raise InternalError
         outcome = answer.results[0]
-        if outcome.WhichOneof("outcome") == "error":
+        if outcome.WhichOneof("outcome") != "top_k":
             error = WORKER_ERRORS.get(outcome.error.kind)
             if error is None:
                 log.error("worker error", model=model.name, message=outcome.error.message)
                 raise InternalError
             raise error(outcome.error.message)
-        model.take(answer)
         pairs = zip(outcome.top_k.indices, outcome.top_k.scores, strict=True)
         predictions = [Prediction(label=model.labels[index], index=index, score=score) for index, score in pairs]
         return ImageResult(predictions=Predictions(predictions=predictions))

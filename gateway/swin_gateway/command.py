@@ -77,10 +77,10 @@ def _refuse(reason: str) -> None:
 
 async def _serve(settings: ServeSettings) -> int:
     """The exit code."""
+    stop = _stop_on_signals()
     service = None
     try:
-        service = Service(settings, find_archives(settings.models, settings.model_store))
-        _stop_on_signals(service)
+        service = Service(settings, find_archives(settings.models, settings.model_store), stop)
         await service.start()
         await service.wait_ready()
         if service.readiness.ready:
@@ -98,17 +98,19 @@ async def _serve(settings: ServeSettings) -> int:
     return 0
 
 
-def _stop_on_signals(service: Service) -> None:
-    """The first SIGTERM or ctrl-C drains; a second one ends at once."""
+def _stop_on_signals() -> asyncio.Event:
+    """Set by the first SIGTERM or ctrl-C, which drains; a second one ends at once."""
     loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
 
-    def stop() -> None:
-        service.stop()
+    def set_once() -> None:
+        stop.set()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, set_once)
+    return stop
 
 
 def _announce(service: Service, settings: ServeSettings) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 import grpc
@@ -72,7 +73,8 @@ class GrpcApi(ClassifierServicer):
     async def Classify(self, request: ClassifyRequest, context: Any) -> ClassifyResponse:  # noqa: N802
         async with self._serving("Classify", context) as served:
             served.by(self._classifier.models.find(request.model, request.version))
-            images = [image.content for image in request.images]
+            # One more than is taken: enough to be refused, however many a message holds.
+            images = [image.content for image in islice(request.images, self._classifier.max_images + 1)]
             call = _call(request, images, request.options, context.time_remaining(), served.request_id)
             return await self._classifier.classify(call)
         raise AssertionError("abort raises")

@@ -111,11 +111,13 @@ class Models:
 
     def find(self, name: str, version: str) -> ServedModel:
         """The model asked for; an empty name or version means the default. Raises ModelNotFound."""
+        wanted = name or self._models[0].name
         for model in self._models:
-            if name in ("", model.name) and version in ("", model.version):
+            if model.name == wanted and version in ("", model.version):
                 return model
         served = ", ".join(f"{model.name}@{model.version}" for model in self._models)
-        asked = f"{name}@{version}" if version else name
+        asked = f"{wanted}@{version}" if version else wanted
+        asked = asked if len(asked) <= 100 else f"{asked[:100]}…"  # gRPC's status has room for 8 KB
         raise ModelNotFound(f"no model {asked!r} is served here; served: {served}")
 
     def describe(self, name: str, version: str) -> classifier_pb2.Model:

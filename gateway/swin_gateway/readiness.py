@@ -17,12 +17,13 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from swin_gateway.classifier import Classifier
 from swin_gateway.errors import ServingError
 from swin_gateway.metrics import Metrics
-from swin_gateway.model import ServedModel
+from swin_gateway.model import STALE_SECONDS, ServedModel
 
 log = structlog.get_logger("readiness")
 
 TICK_SECONDS = 0.25
 CANARY_AFTER_SECONDS = 2.0  # of silence
+UNDER_LOAD_SECONDS = STALE_SECONDS / 2
 SERVICES = ("", "swinserve.v1.Classifier")
 # A grey 8×8 PNG: any classifier takes it.
 CANARY = base64.b64decode(
@@ -55,7 +56,10 @@ class Readiness:
         for model in self._classifier.models:
             model.workers.forget_dead()
             model.metrics.ready(model.workers.ready)
-            if model.workers.idle_seconds > CANARY_AFTER_SECONDS and not model.admission.dispatched:
+            silent = model.workers.idle_seconds
+            # Under load only when nothing comes back that counts, say nothing but bad images.
+            after = UNDER_LOAD_SECONDS if model.admission.dispatched else CANARY_AFTER_SECONDS
+            if silent > after:
                 self._send_canary(model)
         await self._tell(self._classifier.models.ready and not self.closing)
 

@@ -34,6 +34,13 @@ from swin_gateway.rest_json import (
 
 T = TypeVar("T")
 
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """FastAPI collects no definitions of what `openapi_extra` brings, so JsonBody's one is put where it is used."""
+    (schema["properties"]["images"]["items"],) = schema.pop("$defs").values()
+    return schema
+
+
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 BODY = {
     "requestBody": {
@@ -48,7 +55,7 @@ BODY = {
                     "properties": {"images": {"type": "array", "items": BINARY["schema"]}},
                 }
             },
-            "application/json": {"schema": JsonBody.model_json_schema(ref_template="#/components/schemas/{model}")},
+            "application/json": {"schema": _inlined(JsonBody.model_json_schema())},
         },
     }
 }
@@ -59,6 +66,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     415: {"model": ErrorBody, "description": "Not an image type taken here"},
     422: {"model": ErrorBody, "description": "Truncated or corrupt image"},
     429: {"model": ErrorBody, "description": "Shed: try again after Retry-After seconds"},
+    500: {"model": ErrorBody, "description": "A bug"},
     503: {"model": ErrorBody, "description": "Not ready or draining: try again after Retry-After seconds"},
     504: {"model": ErrorBody, "description": "The deadline passed"},
 }
@@ -216,6 +224,7 @@ async def _serving_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
+    served(request).method = "Classify"  # only there is anything validated, and before the endpoint runs
     first = error.errors()[0]
     return served(request).answer(InvalidRequest(f"{first['loc'][-1]}: {first['msg']}"))
 

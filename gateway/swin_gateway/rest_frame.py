@@ -5,6 +5,7 @@ Pure ASGI, outside FastAPI's routing, so that 404s and bugs pass through it as w
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import MutableMapping
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class Served:
     def answer(self, error: ServingError) -> JSONResponse:
         """The rendering of `error`, which also becomes the call's outcome."""
         self.outcome = error.outcome
-        headers = {} if error.retry_after is None else {"retry-after": str(max(1, round(error.retry_after)))}
+        headers = {} if error.retry_after is None else {"retry-after": str(math.ceil(error.retry_after))}
         return JSONResponse(error_body(error, self.request_id), error.http, headers)
 
 

@@ -10,6 +10,7 @@ import contextlib
 import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
+from wsgiref.simple_server import WSGIServer
 
 import grpc.aio
 import prometheus_client
@@ -52,10 +53,11 @@ class RestServer(uvicorn.Server):
 
 
 class Service:
-    """One gateway and its TorchServe. `start`, then `run`; `drain` ends `run`; `close` cleans up whatever there is."""
+    """One gateway and its TorchServe. `start`, then `run`; `stop` ends `run`; `close` cleans up whatever there is."""
 
-    def __init__(self, settings: ServeSettings, archives: Sequence[Archive]) -> None:
+    def __init__(self, settings: ServeSettings, archives: Sequence[Archive], stop: asyncio.Event) -> None:
         self._settings = settings
+        self._stopping = stop
         message_bytes = settings.max_request_bytes + MESSAGE_OVERHEAD
         self.metrics = Metrics()
         self.torchserve = TorchServe(
@@ -84,8 +86,8 @@ class Service:
         self.readiness = Readiness(self.classifier, self.metrics)
         self._grpc = self._grpc_server(message_bytes)
         self._rest = self._rest_server()
-        self._stopping = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._rest_socket: socket.socket | None = None
+        self._metrics_server: WSGIServer | None = None
 
     async def start(self) -> None:
         """Binds the ports and starts everything; nothing is ready when this returns.
@@ -94,14 +96,15 @@ class Service:
             StartError: a port is busy, or TorchServe cannot be started.
         """
         settings = self._settings
-        rest_socket = _listen(settings.host, settings.http_port)
-        self.http_port = rest_socket.getsockname()[1]
+        self._rest_socket = _listen(settings.host, settings.http_port, "REST")
+        self.http_port = self._rest_socket.getsockname()[1]
         self.grpc_port = self._bind_grpc()
         self.metrics_port = self._start_metrics()
         self.metrics.build_info.info(_versions())
         await self.torchserve.start()
+        await self.readiness.look()  # gRPC's health service says SERVING until it is told otherwise
         await self._grpc.start()
-        self._rest_task = asyncio.create_task(self._rest.serve([rest_socket]))
+        self._rest_task = asyncio.create_task(self._rest.serve([self._rest_socket]))
         self._watch_task = asyncio.create_task(self.readiness.watch())
         self._torchserve_task = asyncio.create_task(self.torchserve.wait())
 
@@ -127,12 +130,8 @@ class Service:
                 f"not ready after {self._settings.start_timeout:g} s; TorchServe said:\n{self.torchserve.tail}"
             )
 
-    def stop(self) -> None:
-        """Asks for a drain; `run` then ends."""
-        self._stopping.set()
-
     async def run(self) -> None:
-        """Serves until `stop` is called, then drains.
+        """Serves until `stop` is set, then drains.
 
         Raises:
             TorchServeEnded: TorchServe died.
@@ -154,6 +153,11 @@ class Service:
             if task := getattr(self, name, None):
                 task.cancel()
                 await asyncio.wait([task])
+        if self._rest_socket is not None:
+            self._rest_socket.close()
+        if self._metrics_server is not None:
+            self._metrics_server.shutdown()
+            self._metrics_server.server_close()
         await self._workers.close()
         await self.torchserve.stop()
 
@@ -194,29 +198,34 @@ class Service:
 
     def _bind_grpc(self) -> int:
         host, port = self._settings.host, self._settings.grpc_port
-        try:
-            return self._grpc.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-        except RuntimeError:
-            raise StartError(f"cannot listen on {host}:{port} (gRPC): the port is busy; try --grpc-port 0") from None
+        _listen(host, port, "gRPC").close()  # gRPC's own complaint about a busy port is two lines of C++
+        return self._grpc.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
 
     def _start_metrics(self) -> int:
         host, port = self._settings.host, self._settings.metrics_port
         try:
-            server, _ = prometheus_client.start_http_server(port, host, self.metrics.registry)
+            self._metrics_server, _ = prometheus_client.start_http_server(port, host, self.metrics.registry)
         except OSError as error:
-            raise StartError(f"cannot listen on {host}:{port} (metrics): {error.strerror}") from None
-        return int(server.server_port)
+            message = f"cannot listen on {host}:{port} (metrics): {error.strerror}; port 0 takes a free one"
+            raise StartError(message) from None
+        return int(self._metrics_server.server_port)
 
 
 _SERVICES = ((classifier_pb2.DESCRIPTOR, "Classifier"), (health_pb2.DESCRIPTOR, "Health"))
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, what: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listening = socket.create_server((host, port), family=family, backlog=2048)
+        # asyncio sets it only where the socket's protocol number says TCP, which create_server leaves out; without it
+        # every answer waits 40 ms for the client's delayed acknowledgement. Accepted connections inherit it.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
     except OSError as error:
-        raise StartError(f"cannot listen on {host}:{port} (REST): {error.strerror}; try --http-port 0") from None
+        raise StartError(
+            f"cannot listen on {host}:{port} ({what}): {error.strerror}; port 0 takes a free one"
+        ) from None
 
 
 def _versions() -> dict[str, str]:

@@ -20,7 +20,7 @@ PREFIX = "SWINSERVE_"
 # Variables of the other parts of the same distribution, and what the gateway itself hands to its children.
 OTHER_PARTS = {"SWINSERVE_SERVER", "SWINSERVE_CONFIG", "SWINSERVE_PARENT_PID"}
 # Kubernetes injects these for a Service whose name starts with "swinserve".
-KUBERNETES_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP)(_\w+)?)?)$")
+KUBERNETES_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_\w+)?)=|_PORT=(tcp|udp)://")
 
 KNOWN_FORMATS = {"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"}
 
@@ -106,8 +106,8 @@ def refuse_unknown_environment(settings: type[BaseSettings]) -> None:
     known = OTHER_PARTS | {PREFIX + name.upper() for name in settings.model_fields}
     unknown = sorted(
         name
-        for name in os.environ
-        if name.startswith(PREFIX) and name not in known and not KUBERNETES_LINK.search(name)
+        for name, value in os.environ.items()
+        if name.startswith(PREFIX) and name not in known and not KUBERNETES_LINK.search(f"{name}={value}")
     )
     if unknown:
         raise ValueError(f"unknown environment variable {', '.join(unknown)}; `swinserve serve --help` lists all")

@@ -61,7 +61,7 @@ EXPECTED = {
     "text file": (swinserve.UnsupportedType, 415, "JPEG"),
     "truncated JPEG": (swinserve.UndecodableImage, 422, "truncated"),
     "PNG with a lying header": (swinserve.UndecodableImage, 422, "truncated"),
-    "20,000 x 20,000 PNG": (swinserve.TooLarge, 413, "pixels"),
+    "20,000 x 20,000 PNG": (swinserve.TooLarge, 413, "20000×20000"),
 }
 
 

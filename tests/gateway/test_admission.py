@@ -184,6 +184,22 @@ async def test_a_caller_that_goes_away_while_dispatched_does_not_cancel_the_call
     pipeline.assert_empty()
 
 
+async def test_a_cancellation_at_the_deadline_is_the_deadlines_doing() -> None:
+    """gRPC cancels a call itself when its deadline passes, and may be faster than our own timer."""
+    pipeline = Pipeline(batch_size=1)
+    calls = [pipeline.call(number, seconds=0.05) for number in range(3)]  # two dispatched, one waiting
+    await until(lambda: len(pipeline.started) == 2)
+    for call in calls:
+        call.cancel()
+    await asyncio.wait(calls)
+    assert pipeline.value("abandoned_images_total", cause="deadline") == 2
+    assert pipeline.value("abandoned_images_total", cause="caller") == 0
+    assert pipeline.value("expired_images_total") == 1
+    pipeline.gate.set()
+    await until(lambda: not pipeline.admission.dispatched)
+    pipeline.assert_empty()
+
+
 async def test_an_error_of_an_abandoned_call_is_nobodys_and_frees_its_slot() -> None:
     pipeline = Pipeline(batch_size=1)
 

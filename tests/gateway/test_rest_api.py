@@ -342,7 +342,7 @@ async def test_every_reference_of_the_openapi_description_leads_somewhere(served
 
 async def test_the_openapi_description_has_every_status_a_classification_can_have(served: Gateway) -> None:
     responses = (await openapi(served))["paths"]["/v1/models/{model}:classify"]["post"]["responses"]
-    assert set(responses) == {"200", "400", "404", "413", "415", "422", "429", "503", "504"}
+    assert set(responses) == {"200", "400", "404", "413", "415", "422", "429", "500", "503", "504"}
     for status in set(responses) - {"200"}:
         schema = responses[status]["content"]["application/json"]["schema"]
         assert schema == {"$ref": "#/components/schemas/ErrorBody"}
