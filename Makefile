@@ -12,7 +12,7 @@ OURSELVES := $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-bui
 MODEL := model_store/swin_digits-1.0.mar
 
 .PHONY: help setup demo serve test test-full gpu lint format typecheck check proto proto-check lock train load \
-	bench-gateway wheel clean
+	bench-gateway bench-memory wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -106,6 +106,9 @@ load: .venv/.dev  ## Locust against a running service: make load URL=http://127.
 
 bench-gateway: .venv/.dev  ## what the gateway costs, against TorchServe's own gRPC port
 	@$(BIN)/python loadtests/bench_gateway.py
+
+bench-memory: .venv/.dev  ## resident memory at rest and after 5,000 requests
+	@$(BIN)/python loadtests/bench_memory.py
 
 wheel: .venv/.dev  ## build the distribution into dist/
 	@$(BIN)/python -m build --no-isolation --outdir dist .

@@ -1,19 +1,13 @@
 """What the gateway costs: the same job over the gateway and over TorchServe's own gRPC port -> CSV and a table.
 
 The model does almost nothing (null_entry.py), both sides run interleaved in one process, and every figure is the best
-and the median of many rounds. `make bench-gateway` runs it; it takes about two minutes.
+and the median of many rounds. `make bench-gateway` runs it; it takes about a minute.
 """
 
 from __future__ import annotations
 
 import asyncio
-import csv
-import datetime
-import platform
-import re
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 import zipfile
@@ -25,6 +19,7 @@ import grpc.aio
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from running import RESULTS, SAMPLES, build, serving, write
 
 from swin_proto import CONTRACT_VERSION
 from swin_proto.torchserve.inference_pb2 import PredictionsRequest
@@ -33,9 +28,7 @@ from swin_proto.v1.classifier_pb2 import ClassifyRequest, Image
 from swin_proto.v1.classifier_pb2_grpc import ClassifierStub
 from swin_proto.worker.v1.job_pb2 import Job
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
-SWINSERVE = Path(sys.executable).with_name("swinserve")
+NULL_ENTRY = Path(__file__).resolve().with_name("null_entry.py")
 CALLERS = (1, 32)
 CALLS = {1: 200, 32: 800}  # per round
 
@@ -44,14 +37,14 @@ Call = Callable[[], Awaitable[object]]
 
 def null_archive(folder: Path) -> Path:
     """The default model's archive with its entry replaced by null_entry.py."""
-    store = folder / "store"
-    command = [SWINSERVE, "build", "swin_digits", "--model-store", store, "--batch-size", "32"]
-    subprocess.run(command, check=True, capture_output=True)
     archive = folder / "null.mar"
-    with zipfile.ZipFile(next(store.glob("*.mar"))) as source, zipfile.ZipFile(archive, "w") as target:
+    with (
+        zipfile.ZipFile(build("swin_digits", folder / "store", "--batch-size", "32")) as source,
+        zipfile.ZipFile(archive, "w") as target,
+    ):
         for info in source.infolist():
             replaced = info.filename == "swinserve_entry.py"
-            target.writestr(info, (HERE / "null_entry.py").read_bytes() if replaced else source.read(info))
+            target.writestr(info, NULL_ENTRY.read_bytes() if replaced else source.read(info))
     return archive
 
 
@@ -105,44 +98,20 @@ def report(rows: list[dict[str, object]]) -> Table:
     return table
 
 
-def write(rows: list[dict[str, object]], folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    machine = re.sub(r"\W+", "-", f"{platform.machine()}-{platform.processor() or 'cpu'}").strip("-")
-    path = folder / f"{datetime.date.today()}-{machine}-gateway.csv"
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
-
-
 @click.command()
 @click.option("--rounds", "count", default=15, show_default=True, help="interleaved rounds per number of callers")
-@click.option("--output", type=click.Path(path_type=Path), default=HERE / "results", show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
 def main(count: int, output: Path) -> None:
     """Measure the gateway against TorchServe's own gRPC port."""
-    image = next((ROOT / "model_store" / "swin_digits" / "samples").glob("*.jpg")).read_bytes()
-    with tempfile.TemporaryDirectory() as folder:
-        archive = null_archive(Path(folder))
-        ports = ("--http-port", "0", "--grpc-port", "0", "--metrics-port", "0", "--drain-grace", "0")
-        command = [SWINSERVE, "serve", archive, *ports, "--log-format", "json"]
-        with (
-            (Path(folder) / "log").open("w+") as log,
-            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as service,
-        ):
-            try:
-                assert service.stdout is not None
-                gateway = service.stdout.readline().split("grpc://")[1].split()[0]
-                torchserve = re.findall(r'"grpc": "([\d.:]+)"', (Path(folder) / "log").read_text())[0]
-                rows = asyncio.run(_run(gateway, torchserve, image, count))
-            finally:
-                service.terminate()
+    image = next(path for path in SAMPLES if path.suffix == ".jpg").read_bytes()
+
+    async def run(gateway: str, torchserve: str) -> list[dict[str, object]]:
+        return await rounds(sides(gateway, torchserve, image), count)  # the stubs belong to this loop
+
+    with tempfile.TemporaryDirectory() as folder, serving(null_archive(Path(folder))) as service:
+        rows = asyncio.run(run(service.grpc.removeprefix("grpc://"), service.torchserve_grpc))
     Console().print(report(rows))
-    print(f"{write(rows, output)}")
-
-
-async def _run(gateway: str, torchserve: str, image: bytes, count: int) -> list[dict[str, object]]:
-    return await rounds(sides(gateway, torchserve, image), count)
+    print(write(rows, "gateway", output))
 
 
 if __name__ == "__main__":

@@ -115,12 +115,12 @@ def _stop_on_signals() -> asyncio.Event:
 
 def _announce(service: Service, settings: ServeSettings) -> None:
     """The one line on stdout."""
+    child = service.torchserve
+    rest, grpc = (f"127.0.0.1:{port}" for port in (child.rest_port, child.grpc_port))
+    log.info("torchserve", rest=f"http://{rest}", grpc=grpc, pid=child.pid)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     names = ", ".join(f"{model.name}@{model.version}" for model in service.classifier.models)
     click.echo(
         f"swinserve serves {names} at http://{host}:{service.http_port} grpc://{host}:{service.grpc_port} "
         f"metrics http://{host}:{service.metrics_port}/metrics"
     )
-    child = service.torchserve
-    rest, grpc = (f"127.0.0.1:{port}" for port in (child.rest_port, child.grpc_port))
-    log.info("torchserve", rest=f"http://{rest}", grpc=grpc, pid=child.pid)
