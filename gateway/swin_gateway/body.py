@@ -16,9 +16,8 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from swin_gateway.errors import Cancelled, InvalidRequest, TooLarge, UnsupportedType
+from swin_gateway.errors import Cancelled, InvalidRequest, TooLarge
 
-FORM_TYPES = {"application/x-www-form-urlencoded"}
 # A refused body is read on and thrown away, so that clients who send first and listen later hear the refusal instead of
 # a broken pipe; but not for ever.
 DISCARD_BYTES = 64 * 2**20
@@ -48,12 +47,13 @@ class BodyReader:
         self._too_many = f"more than the {max_images} images taken in one call; send several calls"
 
     async def images(self, request: Request) -> list[bytes]:
-        """The images, by the request's content type; anything but multipart, JSON or a form is one raw image.
+        """The images, by the request's content type; anything but multipart or JSON is one raw image.
+
+        So is what calls itself a URL-encoded form: that is what `curl --data-binary @image` says unless told otherwise.
 
         Raises:
             TooLarge: more bytes or images than the limits.
             InvalidRequest: multipart, JSON or base64 that cannot be parsed.
-            UnsupportedType: a URL-encoded form.
             Cancelled: the client went away while sending.
         """
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -63,8 +63,6 @@ class BodyReader:
             content = b"".join([chunk async for chunk in self._capped(request)])
         except ClientDisconnect:
             raise Cancelled("the client went away while sending") from None
-        if media_type in FORM_TYPES:
-            raise UnsupportedType("a URL-encoded form holds no image; send raw bytes, multipart/form-data or JSON")
         if media_type == "application/json":
             return self._from_json(content)
         return [content]

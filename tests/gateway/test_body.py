@@ -13,7 +13,7 @@ from fastapi import Request
 
 from swin_gateway import body
 from swin_gateway.body import BodyReader
-from swin_gateway.errors import Cancelled, InvalidRequest, TooLarge, UnsupportedType
+from swin_gateway.errors import Cancelled, InvalidRequest, TooLarge
 
 from .assembly import PNG
 
@@ -123,9 +123,8 @@ async def test_broken_json_says_where(content: bytes, said: str) -> None:
         await READER.images(request([content], "application/json"))
 
 
-async def test_a_form_that_holds_no_image_is_refused() -> None:
-    with pytest.raises(UnsupportedType, match="URL-encoded"):
-        await READER.images(request([b"a=b"], "application/x-www-form-urlencoded"))
+async def test_what_curl_calls_a_form_unless_told_otherwise_is_one_raw_image() -> None:
+    assert await READER.images(request([PNG], "application/x-www-form-urlencoded")) == [PNG]
 
 
 TYPES = ["image/png", MULTIPART, "application/json", "application/x-www-form-urlencoded"]
