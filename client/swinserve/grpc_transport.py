@@ -74,7 +74,8 @@ class GrpcTransport:
         kind = error_class(reason=facts.get("reason", ""), code=code)
         if "reason" not in facts:
             kind, facts["reason"], message = self._without_reason(kind, code, message)
-        raise kind(message, code=code, **facts) from error
+        # For people with a generic client the service puts the id into the message as well; here it is a field.
+        raise kind(message.removesuffix(f" (request {facts['request_id']})"), code=code, **facts) from error
 
     def _without_reason(self, kind: Kind, code: str, message: str) -> tuple[Kind, str, str]:
         """gRPC itself failed, not the service: only its words tell why."""

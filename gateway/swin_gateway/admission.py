@@ -86,6 +86,10 @@ class Admission:
         Raises:
             DeadlineExceeded: `deadline` passed in the queue or behind it.
         """
+        if time.monotonic() >= deadline:  # a free slot is taken without waiting, and then no timer looks
+            place.leave()
+            self._metrics.expired()
+            raise DeadlineExceeded("the deadline passed in the queue")
         await self._wait_for_slot(place, deadline)
         call = asyncio.ensure_future(self._in_slot(dispatch))
         self._dispatched.add(call)
@@ -97,19 +101,18 @@ class Admission:
             self._metrics.abandoned("deadline")
             raise DeadlineExceeded("the deadline passed while the image was being classified") from None
         except asyncio.CancelledError:
-            self._metrics.abandoned("deadline" if _passed(deadline) else "caller")
+            self._metrics.abandoned("deadline" if passed(deadline) else "caller")
             raise
 
     async def _wait_for_slot(self, place: Place, deadline: float) -> None:
         try:
             async with asyncio.timeout_at(deadline):
-                await asyncio.sleep(0)  # a free slot is taken without waiting, and then no deadline is looked at
                 await self._slots.acquire()
         except TimeoutError:
             self._metrics.expired()
             raise DeadlineExceeded("the deadline passed in the queue") from None
         except asyncio.CancelledError:
-            if _passed(deadline):
+            if passed(deadline):
                 self._metrics.expired()
             raise
         finally:
@@ -135,6 +138,6 @@ class Admission:
         (self._has_room.set if self.waiting < self._queue_size else self._has_room.clear)()
 
 
-def _passed(deadline: float) -> bool:
+def passed(deadline: float) -> bool:
     """Whether a cancellation is the deadline's doing: gRPC cancels a call itself, about when our own timer fires."""
     return time.monotonic() > deadline - 0.1  # seconds

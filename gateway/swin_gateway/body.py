@@ -95,9 +95,14 @@ class BodyReader:
                 raise TooLarge(self._too_many) from None
             raise InvalidRequest(f"the multipart body cannot be read: {error.message}") from None
         try:
-            return [await part.read() for _, part in form.multi_items() if isinstance(part, UploadFile)]
+            return [await self._file(name, part) for name, part in form.multi_items()]
         finally:
             await form.close()
+
+    async def _file(self, name: str, part: UploadFile | str) -> bytes:
+        if isinstance(part, str):
+            raise InvalidRequest(f"the part {name[:100]!r} is no file; options go into the query")
+        return await part.read()
 
     def _from_json(self, content: bytes) -> list[bytes]:
         # Every image but the last is followed by a comma, the only ones there can be: base64 has none. Counted before

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 import structlog
 from google.protobuf.json_format import MessageToDict
 
-from swin_gateway.admission import Place
+from swin_gateway.admission import Place, passed
 from swin_gateway.errors import (
     DeadlineExceeded,
-    Draining,
     InternalError,
     InvalidRequest,
     NotReady,
@@ -89,7 +88,8 @@ class Classifier:
         max_timeout: float,
     ) -> None:
         self.models = models
-        self.draining = False
+        self.closing = asyncio.Event()
+        """Set when no new work is taken any more; what had begun before is answered."""
         self._workers = workers
         self._check_image = check_image
         self.max_images = max_images
@@ -153,15 +153,13 @@ class Classifier:
         """The worker's fitting answer; counts it as a sign of life here, where abandoned ones pass as well."""
         answer = await self._workers.run(model.name, model.version, job)
         if answer.contract_version != CONTRACT_VERSION or len(answer.results) != len(job.images):
-            log.error("answer does not fit", answer=MessageToDict(answer))
+            log.error("answer does not fit", answer=MessageToDict(answer), request_id=job.request_id)
             raise InternalError
         if answer.results[0].WhichOneof("outcome") == "top_k":
             model.take(answer)
         return answer
 
     def _accept(self, call: Call) -> ServedModel:
-        if self.draining:
-            raise Draining("the service is shutting down; another instance can answer this")
         model = self.models.find(call.model, call.version)
         if not call.images:
             raise InvalidRequest("no image in the request; send at least one")
@@ -205,19 +203,22 @@ class Classifier:
         try:
             answer = await model.admission.run(place, dispatch, deadline=deadline)
             timing = _timing(answer, entered, dispatched)
-            result = self._result(model, answer)
+            result = self._result(model, answer, call.request_id)
         except ServingError as error:
             result = error
+        except asyncio.CancelledError:
+            model.metrics.image("deadline_exceeded" if passed(deadline) else "cancelled")
+            raise
         _observe(model, result, timing)
         return Classified(result, timing)
 
-    def _result(self, model: ServedModel, answer: Answer) -> ImageResult:
+    def _result(self, model: ServedModel, answer: Answer, request_id: str) -> ImageResult:
         """Raises ServingError when the worker's answer is an error."""
         outcome = answer.results[0]
         if outcome.WhichOneof("outcome") != "top_k":
             error = WORKER_ERRORS.get(outcome.error.kind)
             if error is None:
-                log.error("worker error", model=model.name, message=outcome.error.message)
+                log.error("worker error", model=model.name, message=outcome.error.message, request_id=request_id)
                 raise InternalError
             raise error(outcome.error.message)
         pairs = zip(outcome.top_k.indices, outcome.top_k.scores, strict=True)

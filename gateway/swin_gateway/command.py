@@ -17,16 +17,17 @@ from pydantic_core import PydanticUndefined
 from swin_gateway.archive import find_archives
 from swin_gateway.errors import StartError
 from swin_gateway.log import configure_logging
-from swin_gateway.service import Service, TorchServeEnded
+from swin_gateway.service import Service, ServiceFailed
 from swin_gateway.settings import PREFIX, ServeSettings
 
 log = structlog.get_logger("swinserve")
 
-EXIT_ENDED, EXIT_CANNOT_START = 1, 2
+EXIT_ENDED, EXIT_CANNOT_START, EXIT_INTERRUPTED = 1, 2, 130
 
 EPILOG = (
     "Every option can also be set as an environment variable or in the TOML file: flag > environment > file > default. "
-    "Exit codes: 0 drained after SIGTERM or ctrl-C, 1 TorchServe ended, 2 cannot start."
+    "Exit codes: 0 drained after SIGTERM or ctrl-C, 1 TorchServe ended or a model cannot be loaded any more, "
+    "2 cannot start, 130 interrupted a second time."
 )
 
 
@@ -60,7 +61,7 @@ def serve(models: tuple[str, ...], config: Path | None, **flags: Any) -> None:
         settings = ServeSettings.load(given, config)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        _refuse(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+        _refuse(": ".join([*map(str, first["loc"][:1]), first["msg"].removeprefix("Value error, ")]))
     except (ValueError, OSError) as error:
         _refuse(str(error))
     configure_logging(settings.log_level, settings.log_format)
@@ -89,9 +90,11 @@ async def _serve(settings: ServeSettings) -> int:
     except StartError as error:
         click.echo(f"swinserve: {error}", err=True)
         return EXIT_CANNOT_START
-    except TorchServeEnded as error:
+    except ServiceFailed as error:
         click.echo(f"swinserve: {error}", err=True)
         return EXIT_ENDED
+    except asyncio.CancelledError:
+        return EXIT_INTERRUPTED
     finally:
         if service is not None:
             await service.close()
@@ -99,25 +102,25 @@ async def _serve(settings: ServeSettings) -> int:
 
 
 def _stop_on_signals() -> asyncio.Event:
-    """Set by the first SIGTERM or ctrl-C, which drains; a second one ends at once."""
-    loop = asyncio.get_running_loop()
+    """Set by the first SIGTERM or ctrl-C, which drains; a second one cancels this task, which cleans up and ends."""
+    loop, main = asyncio.get_running_loop(), asyncio.current_task()
     stop = asyncio.Event()
 
-    def set_once() -> None:
+    def take() -> None:
+        if stop.is_set() and main is not None:
+            main.cancel()
         stop.set()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, set_once)
+        loop.add_signal_handler(number, take)
     return stop
 
 
 def _announce(service: Service, settings: ServeSettings) -> None:
     """The one line on stdout."""
     child = service.torchserve
-    rest, grpc = (f"127.0.0.1:{port}" for port in (child.rest_port, child.grpc_port))
-    log.info("torchserve", rest=f"http://{rest}", grpc=grpc, pid=child.pid)
+    rest, metrics = (f"http://127.0.0.1:{port}" for port in (child.rest_port, child.metrics_port))
+    log.info("torchserve", rest=rest, metrics=f"{metrics}/metrics", grpc=f"127.0.0.1:{child.grpc_port}", pid=child.pid)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     names = ", ".join(f"{model.name}@{model.version}" for model in service.classifier.models)
     click.echo(

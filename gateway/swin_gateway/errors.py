@@ -20,6 +20,7 @@ The adapters render these and nothing else; DESIGN: one table, two renderings.
 
 from __future__ import annotations
 
+import logging
 from typing import ClassVar
 
 from grpc import StatusCode
@@ -31,6 +32,7 @@ class ServingError(Exception):
     http: ClassVar[int] = 500
     grpc: ClassVar[StatusCode] = StatusCode.INTERNAL
     reason: ClassVar[str] = "INTERNAL"
+    log_level: ClassVar[int] = logging.INFO
     retry_after: float | None = None
     """Seconds after which trying again makes sense; None when it does not."""
 
@@ -72,6 +74,7 @@ class ModelNotFound(NotFound):
 
 class Overloaded(ServingError):
     http, grpc, reason = 429, StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"
+    log_level = logging.DEBUG  # the counters tell; a line each would add to the load that is being shed
     retry_after = 1.0
 
 

@@ -20,7 +20,7 @@ from google.rpc.error_details_pb2 import ErrorInfo, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from swin_gateway.classifier import Call, Classifier, image_result
-from swin_gateway.errors import InternalError, ServingError
+from swin_gateway.errors import DeadlineExceeded, Draining, InternalError, ServingError
 from swin_gateway.metrics import Metrics
 from swin_gateway.model import ServedModel
 from swin_gateway.request_id import REQUEST_ID, request_id_from
@@ -91,6 +91,8 @@ class GrpcApi(ClassifierServicer):
                 await reader
             finally:
                 reader.cancel()
+            if stream.cut:
+                raise Draining("the service is shutting down; what it had read is answered, send the rest elsewhere")
 
     async def ListModels(self, request: ListModelsRequest, context: Any) -> ListModelsResponse:  # noqa: N802
         async with self._serving("ListModels", context):
@@ -110,14 +112,17 @@ class GrpcApi(ClassifierServicer):
         served = Served(request_id_from(dict(context.invocation_metadata()).get(REQUEST_ID)))
         started, outcome = time.monotonic(), "cancelled"
         try:
-            with self._metrics.in_flight.call():
+            with self._metrics.in_flight.track_inprogress():
                 await context.send_initial_metadata(((REQUEST_ID, served.request_id),))
                 yield served
                 outcome = "ok"
         except ServingError as error:
             outcome = error.outcome
+            log.log(error.log_level, "call failed", outcome=outcome, model=served.model, request_id=served.request_id)
             await _abort(context, error, served.request_id)
         except (asyncio.CancelledError, GeneratorExit):
+            left = context.time_remaining()
+            outcome = "cancelled" if left is None or left > 0 else DeadlineExceeded.reason.lower()
             raise
         except Exception:
             outcome = InternalError.reason.lower()
@@ -136,16 +141,36 @@ class ImageStream:
         self._request_id = request_id
         self._window = asyncio.Semaphore(STREAM_WINDOW)
         self._answers: asyncio.Queue[ClassifyStreamResponse | None] = asyncio.Queue()
+        self.cut = False
+        """Whether reading was ended by us, the service draining, and not by the caller."""
 
     async def read(self, requests: AsyncIterator[ClassifyStreamRequest]) -> None:
         """Starts a task per image until the caller has sent all and all are answered."""
         try:
             async with asyncio.TaskGroup() as group:
-                async for request in requests:
+                async for request in self._until_closing(requests):
                     await self._window.acquire()
                     group.create_task(self._classify(request))
         finally:
             self._answers.put_nowait(None)
+
+    async def _until_closing(
+        self, requests: AsyncIterator[ClassifyStreamRequest]
+    ) -> AsyncIterator[ClassifyStreamRequest]:
+        closing = asyncio.create_task(self._classifier.closing.wait())
+        try:
+            while True:
+                coming = asyncio.ensure_future(anext(requests, None))
+                await asyncio.wait({coming, closing}, return_when=asyncio.FIRST_COMPLETED)
+                if not coming.done():
+                    coming.cancel()
+                    self.cut = True
+                    return
+                if (request := coming.result()) is None:
+                    return
+                yield request
+        finally:
+            closing.cancel()
 
     async def answers(self) -> AsyncIterator[ClassifyStreamResponse]:
         while (answer := await self._answers.get()) is not None:

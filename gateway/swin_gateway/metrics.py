@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
-from swin_gateway.in_flight import InFlight
 from swin_proto.worker.v1.job_pb2 import Answer
 
 # Resolves 1 ms and 10 ms, where an idle GPU or CPU answers, and reaches the default deadline.
@@ -52,7 +51,7 @@ class Metrics:
         self.abandoned = counter(
             "abandoned_images_total", "Images dispatched whose answer nobody waited for", *model, "cause"
         )
-        self.in_flight = InFlight(gauge("in_flight_requests", "Calls being answered now"))
+        self.in_flight = gauge("in_flight_requests", "Calls being answered now")
         self.queue_depth = gauge("queue_images", "Images waiting in the queue", *model)
         self.model_ready = gauge("model_ready", "1 while a live worker answers", *model)
         self.ready = gauge("ready", "1 while every model is ready and the service is not draining")

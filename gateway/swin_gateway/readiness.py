@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+from typing import Any
 
 import structlog
 from grpc_health.v1 import health
@@ -31,12 +32,31 @@ CANARY = base64.b64decode(
 )
 
 
+class Health(health.aio.HealthServicer):  # type: ignore[misc, name-defined]  # the stubs lack aio
+    """grpc.health.v1, whose watches end when the service closes: they would hold up the drain for ever."""
+
+    def __init__(self, closing: asyncio.Event) -> None:
+        super().__init__()
+        self._closing = closing
+
+    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802
+        watch = asyncio.create_task(super().Watch(request, context))
+        closing = asyncio.create_task(self._closing.wait())
+        try:
+            await asyncio.wait({watch, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if watch.done():
+                await watch
+        finally:
+            watch.cancel()
+            closing.cancel()
+
+
 class Readiness:
     def __init__(self, classifier: Classifier, metrics: Metrics) -> None:
         self._classifier = classifier
         self._metrics = metrics
         self._canaries: dict[ServedModel, asyncio.Task[None]] = {}
-        self.health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs lack aio
+        self.health = Health(classifier.closing)
         self.ready = False
         self.became_ready = asyncio.Event()
         self.closing = False

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 
 from swin_gateway.body import BodyReader, JsonBody
 from swin_gateway.classifier import DEFAULT_TOP_K, MAX_TOP_K, Call, Classifier
-from swin_gateway.errors import Cancelled, InvalidRequest, NotFound, ServingError
+from swin_gateway.errors import Cancelled, Draining, InvalidRequest, NotFound, ServingError
 from swin_gateway.metrics import Metrics
 from swin_gateway.readiness import Readiness
 from swin_gateway.rest_frame import RestFrame, Served
@@ -70,6 +70,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     503: {"model": ErrorBody, "description": "Not ready or draining: try again after Retry-After seconds"},
     504: {"model": ErrorBody, "description": "The deadline passed"},
 }
+OPTIONS = {"top_k", "min_score"}
 TopK = Annotated[int | None, Query(description=f"predictions per image, 1..{MAX_TOP_K}; default {DEFAULT_TOP_K}")]
 MinScore = Annotated[float, Query(description="leave out predictions with a lower score, 0..1")]
 Timeout = Annotated[float | None, Header(alias="x-request-timeout", description="deadline in seconds")]
@@ -92,7 +93,12 @@ class RestApi:
         self.app.add_exception_handler(ServingError, _serving_error)
         self.app.add_exception_handler(RequestValidationError, _validation_error)
         self.app.add_exception_handler(HTTPException, _http_error)
-        self.app.add_middleware(RestFrame, metrics=metrics)
+        self.app.add_middleware(
+            RestFrame,
+            metrics=metrics,
+            leaving=lambda: readiness.closing,
+            closing=classifier.closing.is_set,
+        )
 
     def _router(self) -> APIRouter:
         router = APIRouter()
@@ -177,6 +183,10 @@ class RestApi:
     ) -> JSONResponse:
         call = served(request)
         call.method = "Classify"
+        if call.arrived_late:
+            raise Draining("the service is shutting down; another instance can answer this")
+        if unknown := sorted(set(request.query_params) - OPTIONS):
+            raise InvalidRequest(f"unknown option {', '.join(unknown)}; there are {', '.join(sorted(OPTIONS))}")
         call.by(self._classifier.models.find(model, version))
         images = await self._body.images(request)
         answer = self._classifier.classify(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,8 @@ class Served:
     """One call on its way, kept in the ASGI scope; the endpoint fills in what it finds out."""
 
     request_id: str
+    arrived_late: bool
+    """Whether the service was draining already when the call began; one that began before is answered."""
     method: str = ""
     model: str = ""
     version: str = ""
@@ -40,21 +42,28 @@ class Served:
     def answer(self, error: ServingError) -> JSONResponse:
         """The rendering of `error`, which also becomes the call's outcome."""
         self.outcome = error.outcome
+        log.log(error.log_level, "call failed", outcome=self.outcome, model=self.model, request_id=self.request_id)
         headers = {} if error.retry_after is None else {"retry-after": str(math.ceil(error.retry_after))}
         return JSONResponse(error_body(error, self.request_id), error.http, headers)
 
 
 class RestFrame:
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    """`leaving` says that a drain has been announced, `closing` that nothing new is taken any more."""
+
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, *, leaving: Callable[[], bool], closing: Callable[[], bool]
+    ) -> None:
         self._app = app
         self._metrics = metrics
+        self._leaving = leaving
+        self._closing = closing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         asked = next((value for name, value in scope["headers"] if name == REQUEST_ID.encode()), None)
-        served = scope["swinserve"] = Served(request_id_from(asked))
+        served = scope["swinserve"] = Served(request_id_from(asked), self._closing())
         started = time.monotonic()
         answered = False
 
@@ -62,11 +71,14 @@ class RestFrame:
             nonlocal answered
             if message["type"] == "http.response.start":
                 answered = True
-                message["headers"] = [*message.get("headers", ()), (REQUEST_ID.encode(), served.request_id.encode())]
+                added = [(REQUEST_ID.encode(), served.request_id.encode())]
+                if self._leaving():  # so that no kept connection is in use when the server closes them
+                    added.append((b"connection", b"close"))
+                message["headers"] = [*message.get("headers", ()), *added]
             await send(message)
 
         try:
-            with self._metrics.in_flight.call():
+            with self._metrics.in_flight.track_inprogress():
                 await self._app(scope, receive, send_with_id)
         except Exception:  # the last catch: what happened is logged, the caller gets a fixed text
             log.exception("bug", path=scope["path"], request_id=served.request_id)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import math
 import socket
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -37,11 +39,12 @@ from swin_proto.v1 import classifier_pb2, classifier_pb2_grpc
 
 log = structlog.get_logger("service")
 
+LOAD_FAILURES = 3
 MESSAGE_OVERHEAD = 2**16  # options, ids and framing around the images of one message
 
 
-class TorchServeEnded(Exception):
-    """TorchServe ended while it was needed; the last lines of its log are the message."""
+class ServiceFailed(Exception):
+    """What is below the gateway ended while it was needed, and will not come back by itself."""
 
 
 class RestServer(uvicorn.Server):
@@ -115,34 +118,54 @@ class Service:
             StartError: a model cannot be loaded, TorchServe ended, or `start_timeout` passed.
         """
         ready = asyncio.create_task(self.readiness.became_ready.wait())
+        fatal = asyncio.create_task(self.torchserve.fatal.get())
         stopping = asyncio.create_task(self._stopping.wait())
-        signs: set[asyncio.Future[Any]] = {ready, stopping, self._torchserve_task, self.torchserve.fatal}
-        await asyncio.wait(signs, timeout=self._settings.start_timeout, return_when=asyncio.FIRST_COMPLETED)
-        done = ready.done() or stopping.done()
-        ready.cancel()
-        stopping.cancel()
-        if self.torchserve.fatal.done():
-            raise StartError(f"a model cannot be loaded: {self.torchserve.fatal.result()}")
-        if self._torchserve_task.done():
+        tasks: set[asyncio.Task[Any]] = {ready, fatal, stopping}
+        ends = {*tasks, self._torchserve_task}
+        await asyncio.wait(ends, timeout=self._settings.start_timeout, return_when=asyncio.FIRST_COMPLETED)
+        done = [task for task in ends if task.done()]
+        for task in tasks:
+            task.cancel()
+        if fatal in done:
+            raise StartError(f"a model cannot be loaded: {fatal.result()}")
+        if self._torchserve_task in done:
             raise StartError(f"TorchServe ended while starting:\n{self.torchserve.tail}")
         if not done:
-            raise StartError(
-                f"not ready after {self._settings.start_timeout:g} s; TorchServe said:\n{self.torchserve.tail}"
-            )
+            timeout = self._settings.start_timeout
+            raise StartError(f"not ready after {timeout:g} s; TorchServe said last:\n{self.torchserve.tail}")
 
     async def run(self) -> None:
         """Serves until `stop` is set, then drains.
 
         Raises:
-            TorchServeEnded: TorchServe died.
+            ServiceFailed: TorchServe died, or a model's worker cannot be loaded again.
         """
         stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait({stopping, self._torchserve_task}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if self._torchserve_task.done():
-            code = self._torchserve_task.result()
-            raise TorchServeEnded(f"TorchServe ended with code {code}; it said last:\n{self.torchserve.tail}")
+        broken = asyncio.create_task(self._broken())
+        try:
+            await asyncio.wait({stopping, broken, self._torchserve_task}, return_when=asyncio.FIRST_COMPLETED)
+            if self._torchserve_task.done():
+                code = self._torchserve_task.result()
+                raise ServiceFailed(f"TorchServe ended with code {code}; it said last:\n{self.torchserve.tail}")
+            if broken.done():
+                raise ServiceFailed(f"a worker died and its model cannot be loaded again: {broken.result()}")
+        finally:
+            stopping.cancel()
+            broken.cancel()
         await self._drain()
+
+    async def _broken(self) -> str:
+        """The reason, when a worker fails to load LOAD_FAILURES times without the service being ready in between.
+
+        TorchServe would go on trying and in the end give up silently; a fresh start unpacks the archive anew.
+        """
+        failures = 0
+        while True:
+            reason = await self.torchserve.fatal.get()
+            failures = 1 if self.readiness.ready else failures + 1
+            log.error("a worker cannot load its model", reason=reason, failures=failures)
+            if failures == LOAD_FAILURES:
+                return reason
 
     async def close(self) -> None:
         """Ends what is left, TorchServe last. Safe at any stage of a start."""
@@ -166,14 +189,12 @@ class Service:
         await self.readiness.close()
         log.info("draining", grace_seconds=settings.drain_grace)
         await asyncio.sleep(settings.drain_grace)
-        self.classifier.draining = True
-        refusing = asyncio.create_task(self._grpc.stop(settings.drain_timeout))  # GOAWAY now
-        self._rest.should_exit = True  # stops listening, closes idle connections
-        if not await self.metrics.in_flight.none_left(settings.drain_timeout):
-            log.warning("calls were still under way at the end of the drain")
-        await self._grpc.stop(0.2)  # what is left are health watches, which never end by themselves
-        await refusing
-        await asyncio.wait([self._rest_task], timeout=2)
+        self.classifier.closing.set()
+        # Both stop listening at once and end when the last call that had begun is answered.
+        grpc_ends = asyncio.create_task(self._grpc.stop(settings.drain_timeout))
+        self._rest.should_exit = True
+        _, late = await asyncio.wait({grpc_ends, self._rest_task}, timeout=settings.drain_timeout + 1)
+        log.log(logging.WARNING if late else logging.INFO, "drained", calls_cut=bool(late))
 
     def _grpc_server(self, message_bytes: int) -> grpc.aio.Server:
         server = grpc.aio.server(
@@ -193,7 +214,14 @@ class Service:
         settings = self._settings
         body = BodyReader(max_bytes=settings.max_request_bytes, max_images=settings.max_images)
         api = RestApi(self.classifier, self.readiness, self.metrics, body)
-        config = uvicorn.Config(api.app, log_config=None, access_log=False, server_header=False, lifespan="off")
+        config = uvicorn.Config(
+            api.app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=math.ceil(settings.drain_timeout),
+        )
         return RestServer(config)
 
     def _bind_grpc(self) -> int:

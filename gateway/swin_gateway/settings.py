@@ -9,20 +9,22 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Le
 from platformdirs import user_data_path
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "SWINSERVE_"
 # Variables of the other parts of the same distribution, and what the gateway itself hands to its children.
 OTHER_PARTS = {"SWINSERVE_SERVER", "SWINSERVE_CONFIG", "SWINSERVE_PARENT_PID"}
-# Kubernetes injects these for a Service whose name starts with "swinserve".
+# What Kubernetes injects for a Service whose name starts with "swinserve"; some have the names of our own ports.
 KUBERNETES_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_\w+)?)=|_PORT=(tcp|udp)://")
 
 KNOWN_FORMATS = {"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"}
+
+WORKER_MAX_PIXELS = 50_000_000  # handler.max_pixels of every archive
 
 Port = Annotated[int, Ge(0), Le(65535)]
 Positive = Annotated[int, Gt(0)]
@@ -54,7 +56,10 @@ class ServeSettings(BaseSettings):
     max_image_bytes: Positive = Field(10 * 2**20, description="largest encoded image")
     max_request_bytes: Positive = Field(24 * 2**20, description="largest request body or gRPC message")
     max_images: Positive = Field(64, description="most images in one call")
-    max_pixels: Positive = Field(50_000_000, description="most pixels of one image, read from its header")
+    max_pixels: Annotated[int, Gt(0), Le(WORKER_MAX_PIXELS)] = Field(
+        WORKER_MAX_PIXELS,
+        description="most pixels of one image, read from its header; workers take no more",
+    )
     formats: Annotated[tuple[str, ...], NoDecode] = Field(
         ("JPEG", "PNG", "WEBP"), description="image types taken, comma-separated; also known: GIF, BMP, TIFF"
     )
@@ -85,6 +90,12 @@ class ServeSettings(BaseSettings):
             raise ValueError(f"unknown image type {', '.join(unknown)}; known: {', '.join(sorted(KNOWN_FORMATS))}")
         return names
 
+    @model_validator(mode="after")
+    def _a_call_fits_the_queue(self) -> Self:
+        if self.queue_size < self.max_images:
+            raise ValueError("queue_size must be at least max_images, else a call could be shed for ever")
+        return self
+
     @classmethod
     def load(cls, flags: dict[str, Any], config: Path | None = None) -> ServeSettings:
         """Settings of the given flags (only those that were set), the environment and the TOML file `config`.
@@ -93,6 +104,7 @@ class ServeSettings(BaseSettings):
             ValueError: an unknown key, a value out of range, or a file that is no TOML.
             OSError: `config` cannot be read.
         """
+        forget_kubernetes_links()
         refuse_unknown_environment(cls)
         file = {} if config is None else tomllib.loads(config.read_text())
         # pydantic-settings ranks what it is called with above the environment, so only what the environment leaves open
@@ -101,13 +113,16 @@ class ServeSettings(BaseSettings):
         return cls(**(open_keys | flags))
 
 
+def forget_kubernetes_links() -> None:
+    """Removes them from the environment, where some would be taken for settings."""
+    for name, value in list(os.environ.items()):
+        if name.startswith(PREFIX) and KUBERNETES_LINK.search(f"{name}={value}"):
+            del os.environ[name]
+
+
 def refuse_unknown_environment(settings: type[BaseSettings]) -> None:
     """A misspelt SWINSERVE_ variable must not be silently without effect. Raises ValueError naming it."""
     known = OTHER_PARTS | {PREFIX + name.upper() for name in settings.model_fields}
-    unknown = sorted(
-        name
-        for name, value in os.environ.items()
-        if name.startswith(PREFIX) and name not in known and not KUBERNETES_LINK.search(f"{name}={value}")
-    )
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
     if unknown:
         raise ValueError(f"unknown environment variable {', '.join(unknown)}; `swinserve serve --help` lists all")

@@ -10,10 +10,8 @@ import asyncio
 import importlib.util
 import os
 import re
-import shutil
 import socket
 import sys
-import tempfile
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,12 +21,16 @@ import structlog
 from swin_gateway import die_with_parent
 from swin_gateway.archive import Archive
 from swin_gateway.errors import StartError
+from swin_gateway.runtime_folder import RuntimeFolder
 
 log = structlog.get_logger("torchserve")
 
 TAIL_LINES = 20
+REASON_LENGTH = 300  # characters: torch lists every tensor that does not fit
 FATAL = "SWINSERVE_FATAL "  # the handler prints this before it gives up loading
 LEVELS = {"TRACE": "debug", "DEBUG": "debug", "INFO": "info", "WARN": "warning", "ERROR": "error", "FATAL": "error"}
+LEVELS |= {"WARNING": "warning", "CRITICAL": "error"}
+WORKER_LINE = re.compile(r"^(DEBUG|INFO|WARNING|ERROR|CRITICAL) (swin_handler.*)$")  # as the handler formats it
 LINE = re.compile(r"^(TRACE|DEBUG|INFO|WARN|ERROR|FATAL)\|([\w.$]+)\|(.*)$")
 
 # TorchServe's default configuration writes every event three times, to files that grow to gigabytes (TORCHSERVE §1.3).
@@ -53,14 +55,14 @@ class TorchServe:
         self._java = java
         self._heap_mb = heap_mb
         self._max_message_bytes = max_message_bytes
-        # Short, because the workers' unix sockets live in it and a socket's path may have 107 characters.
-        self._folder = Path(tempfile.mkdtemp(prefix="swinserve-", dir="/tmp"))
+        self._runtime = RuntimeFolder()
+        self._folder = self._runtime.path
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._process: asyncio.subprocess.Process | None = None
         self._pump: asyncio.Task[None] | None = None
-        self.fatal: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        """Resolved with the reason when a worker says that its model cannot be loaded."""
-        self.rest_port, self.grpc_port, *self._private_ports = free_ports(5)
+        self.fatal: asyncio.Queue[str] = asyncio.Queue()
+        """The reason, each time a worker says that its model cannot be loaded."""
+        self.rest_port, self.grpc_port, self.metrics_port, *self._management_ports = free_ports(5)
 
     @property
     def pid(self) -> int:
@@ -115,7 +117,7 @@ class TorchServe:
                 await self._process.wait()
         if self._pump is not None:
             await asyncio.wait([self._pump], timeout=1)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._runtime.remove()
 
     def _command(self) -> list[str]:
         home = _torchserve_home()
@@ -150,11 +152,11 @@ class TorchServe:
 
     def _properties(self) -> str:
         names = ",".join(f"{a.manifest.name}-{a.manifest.version}.mar" for a in self._archives)
-        management, metrics, grpc_management = self._private_ports
+        management, grpc_management = self._management_ports
         properties = {
             "inference_address": f"http://127.0.0.1:{self.rest_port}",
             "management_address": f"http://127.0.0.1:{management}",
-            "metrics_address": f"http://127.0.0.1:{metrics}",
+            "metrics_address": f"http://127.0.0.1:{self.metrics_port}",
             "grpc_inference_address": "127.0.0.1",
             "grpc_inference_port": self.grpc_port,
             "grpc_management_address": "127.0.0.1",
@@ -184,9 +186,11 @@ class TorchServe:
     def _take_line(self, line: str) -> None:
         match = LINE.match(line)
         level, logger, message = match.groups() if match else ("INFO", "stdout", line)
+        if logger == "MODEL_LOG" and (own := WORKER_LINE.match(message)):
+            level, message = own.groups()  # TorchServe's own level of a worker's line says nothing
         self._tail.append(message)
-        if FATAL in message and not self.fatal.done():
-            self.fatal.set_result(message.split(FATAL, 1)[1])
+        if message.startswith(FATAL):
+            self.fatal.put_nowait(message.removeprefix(FATAL)[:REASON_LENGTH])
         write: Callable[..., None] = getattr(log, LEVELS[level])
         write(message, logger=logger.rsplit(".", 1)[-1])
 

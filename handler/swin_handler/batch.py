@@ -35,6 +35,8 @@ class Request:
     min_score: float = 0.0
     expires_at: float | None = None
     """time.monotonic() after which nobody reads the answer"""
+    request_id: str = ""
+    """The gateway's, for the log"""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Pipeline:
         except ImageError as error:
             return error
         except Exception:
-            log.exception("unexpected failure while decoding an image of %d bytes", len(image))
+            log.exception("request %s: unexpected failure while decoding %d bytes", request.request_id, len(image))
             return InternalFailure(_A_BUG)
 
     def _infer(self, images: list[torch.Tensor], facts: Facts) -> list[torch.Tensor | ImageError]:

@@ -32,6 +32,7 @@ def parse(data: bytes) -> Request:
         top_k=job.top_k or DEFAULT_TOP_K,
         min_score=job.min_score,
         expires_at=job.expires_at or None,
+        request_id=job.request_id,
     )
 
 

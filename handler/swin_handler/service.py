@@ -121,7 +121,7 @@ def handle(rows: Sequence[Row] | None, context: Context) -> list[bytes]:
 
 def _load(context: Context) -> Service:
     properties = context.system_properties
-    logging.getLogger().addFilter(_is_worth_logging)
+    _configure_logging()
     try:
         return Service.load(
             Path(properties["model_dir"]), context.model_yaml_config or {}, gpu=properties.get("gpu_id")
@@ -130,6 +130,24 @@ def _load(context: Context) -> Service:
         raise fatal(str(error)) from None
     except Exception as error:
         raise fatal(f"{type(error).__name__}: {error}") from error
+
+
+class OneLine(logging.Formatter):
+    """Our records with their level and on one line, tracebacks included; what else TorchServe reads, as it was."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        if not record.name.startswith("swin_handler"):
+            return text
+        return f"{record.levelname} {record.name} {text}".replace("\n", "\\n")
+
+
+def _configure_logging() -> None:
+    root = logging.getLogger()
+    root.addFilter(_is_worth_logging)
+    for handler in root.handlers:
+        if type(handler) is logging.StreamHandler:  # the one that ts made; pytest's are of other types
+            handler.setFormatter(OneLine())
 
 
 def _is_worth_logging(record: logging.LogRecord) -> bool:

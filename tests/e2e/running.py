@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+import pytest
 
 SWINSERVE = Path(sys.executable).with_name("swinserve")
 FREE_PORTS = ("--http-port", "0", "--grpc-port", "0", "--metrics-port", "0")
@@ -61,6 +63,13 @@ class Running:
         """TorchServe's own REST address, from the log."""
         return next(json.loads(line)["rest"] for line in self.log.splitlines() if '"rest": ' in line)
 
+    def folder(self) -> Path:
+        """The private folder of its TorchServe, unpacked archives included; also after the end."""
+        if not hasattr(self, "_folder"):
+            (option,) = [word for word in self.jvm().cmdline() if word.startswith("-Djava.io.tmpdir=")]
+            self._folder = Path(option.partition("=")[2])
+        return self._folder
+
     def jvm(self) -> psutil.Process:
         (jvm,) = psutil.Process(self.pid).children()
         return jvm
@@ -102,6 +111,18 @@ def service(
             assert running.stop() == 0, running.log
     finally:
         running.kill()
+
+
+def curl(*arguments: str | Path) -> str:
+    """What the real curl prints; the test is skipped where there is none, but in CI."""
+    if shutil.which("curl") is None and not os.environ.get("CI"):
+        pytest.skip("curl is not installed")
+    return subprocess.run(["curl", "-sS", *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return answer.read().decode()
 
 
 def until(condition: Callable[[], object], seconds: float, *, every: float = 0.05) -> float:

@@ -15,7 +15,7 @@ import pytest
 
 from swin_gateway.java import find_java
 from swin_gateway.torchserve import free_ports
-from tests.e2e.running import status, until
+from tests.e2e.running import curl, status, until
 
 ROOT = Path(__file__).resolve().parents[2]
 UV = ROOT / ".venv-tools" / "bin" / "uv"
@@ -95,8 +95,5 @@ def stock_torchserve(stock_python: Path, store: Path, tmp_path: Path) -> Iterato
 def test_the_archive_runs_in_a_stock_torchserve(stock_python: Path, stock_torchserve: str, digit: Path) -> None:
     blind = subprocess.run([stock_python, "-c", "import swin_proto"], capture_output=True, text=True, cwd="/")
     assert "ModuleNotFoundError" in blind.stderr
-    command = ["curl", "-sS", "--fail-with-body", "--max-time", "60", "-T", digit]
-    answer = subprocess.run(
-        [*command, f"{stock_torchserve}/predictions/swin_digits"], check=True, capture_output=True, text=True
-    ).stdout
+    answer = curl("--fail-with-body", "--max-time", "60", "-T", digit, f"{stock_torchserve}/predictions/swin_digits")
     assert f'"{digit.name.split("-")[0]}"' in answer.splitlines()[1]

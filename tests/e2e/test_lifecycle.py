@@ -11,14 +11,18 @@ import threading
 import time
 import zipfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import swinserve
-from tests.e2e.running import FREE_PORTS, SWINSERVE, Running, gone, service, status, until
+from swin_proto.v1.classifier_pb2 import ClassifyStreamRequest, Image
+from swin_proto.v1.classifier_pb2_grpc import ClassifierStub
+from tests.e2e.running import FREE_PORTS, SWINSERVE, Running, get, gone, service, status, until
 
 
 class Callers:
@@ -159,7 +163,7 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted(store: Path, tmp_pat
         assert gone(processes)
 
 
-def test_torchserve_dying_ends_the_service_within_a_second_with_its_last_words(running: Running) -> None:
+def test_torchserve_dying_ends_the_service_with_its_last_words(running: Running) -> None:
     processes = running.processes()
     running.jvm().kill()
     started = time.monotonic()
@@ -169,6 +173,68 @@ def test_torchserve_dying_ends_the_service_within_a_second_with_its_last_words(r
     assert took < 2.5
     assert "TorchServe ended with code -9" in running.log
     until(lambda: gone(processes), 5)
+
+
+def test_a_model_that_cannot_be_loaded_again_ends_the_service_with_the_reason(running: Running) -> None:
+    (weights,) = running.folder().glob("models/*/model.safetensors")
+    weights.chmod(0o600)
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    running.worker().kill()
+    assert running.process.wait(90) == 1
+    assert "cannot be loaded again: model.safetensors has SHA-256" in running.log
+    assert not running.folder().exists()
+
+
+def test_a_second_signal_ends_it_at_once_and_leaves_nothing(store: Path, tmp_path: Path) -> None:
+    with service(tmp_path, "swin_digits", "--model-store", store, grace=60) as running:
+        processes, folder = running.processes(), running.folder()
+        running.process.send_signal(signal.SIGINT)
+        until(lambda: not running.ready(), 2)
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(15) == 130
+        assert gone(processes)
+        assert not folder.exists()
+
+
+def slow_body(image: bytes, seconds: float) -> Iterator[bytes]:
+    """The image with a long pause in its middle."""
+    yield image[: len(image) // 2]
+    time.sleep(seconds)
+    yield image[len(image) // 2 :]
+
+
+def test_an_upload_that_began_before_the_drain_is_answered(running: Running, digit: Path) -> None:
+    answers: list[httpx.Response] = []
+
+    def upload() -> None:
+        body = slow_body(digit.read_bytes(), 3.0)
+        answers.append(httpx.post(f"{running.http}/v1/classify", content=body, timeout=20))
+
+    thread = threading.Thread(target=upload)
+    thread.start()
+    time.sleep(1)
+    assert running.stop() == 0
+    thread.join(20)
+    assert answers[0].json()["results"][0]["predictions"][0]["label"] == digit.name.split("-")[0]
+
+
+def test_an_idle_stream_does_not_hold_up_the_drain(running: Running, digit: Path) -> None:
+    hold = threading.Event()
+
+    def images() -> Iterator[ClassifyStreamRequest]:
+        yield ClassifyStreamRequest(id="1", image=Image(content=digit.read_bytes()))
+        hold.wait(60)
+
+    with grpc.insecure_channel(running.grpc.removeprefix("grpc://")) as channel:
+        answers = ClassifierStub(channel).ClassifyStream(images(), timeout=60)
+        assert next(answers).id == "1"
+        started = time.monotonic()
+        assert running.stop() == 0
+        with pytest.raises(grpc.RpcError) as cut:
+            next(answers)
+        hold.set()
+    assert cut.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert time.monotonic() - started < 20  # the default --drain-timeout is 60
 
 
 def test_nothing_survives_the_gateway(running: Running) -> None:
@@ -268,7 +334,7 @@ def test_a_misspelt_setting_is_refused_in_one_line(store: Path, tmp_path: Path) 
 def test_overload_is_shed_with_retry_after_and_deadlines_hold_while_a_worker_hangs(
     store: Path, tmp_path: Path, digit: Path
 ) -> None:
-    with service(tmp_path, "swin_digits", "--model-store", store, "--queue-size", "8") as running:
+    with service(tmp_path, "swin_digits", "--model-store", store, "--queue-size", "8", "--max-images", "8") as running:
         worker = running.worker()
         worker.send_signal(signal.SIGSTOP)
         ended: list[tuple[str, float]] = []
@@ -294,6 +360,6 @@ def test_overload_is_shed_with_retry_after_and_deadlines_hold_while_a_worker_han
         assert max(seconds for _, seconds in ended) < 4
         with swinserve.Client(running.grpc) as client:
             assert client.classify(digit).results[0].predictions[0].label == digit.name.split("-")[0]
-        metrics = subprocess.run(["curl", "-sS", running.metrics], check=True, capture_output=True, text=True).stdout
+        metrics = get(running.metrics)
         assert 'swinserve_expired_images_total{model="swin_digits",version="1.0"} 8.0' in metrics
         assert 'swinserve_abandoned_images_total{cause="deadline",model="swin_digits",version="1.0"} 16.0' in metrics

@@ -11,7 +11,6 @@ from structlog.testing import capture_logs
 from swin_gateway.classifier import MAX_TOP_K
 from swin_gateway.errors import (
     DeadlineExceeded,
-    Draining,
     InternalError,
     InvalidRequest,
     ModelNotFound,
@@ -110,14 +109,6 @@ async def test_an_unknown_model_is_named_with_the_served_ones(served: Gateway) -
         await served.classifier.classify(call(model="huge", version="7"))
 
 
-async def test_a_draining_service_takes_nothing_new(served: Gateway) -> None:
-    served.classifier.draining = True
-    with pytest.raises(Draining):
-        await served.classifier.classify(call())
-    with pytest.raises(Draining):
-        await served.classifier.classify_bulk(call())
-
-
 async def test_a_model_that_still_loads_is_not_ready() -> None:
     served = gateway(loaded=False)
     with pytest.raises(NotReady, match="digits is still loading"):
@@ -147,7 +138,6 @@ async def test_several_images_that_are_all_bad_are_an_answer_of_errors(served: G
     assert outcomes(response) == ["UNSUPPORTED_TYPE"] * 2
 
 
-# BUG classifier.py:121: what the header check refuses in a call of several images is in no metric.
 async def test_every_bad_image_of_a_call_is_counted(served: Gateway) -> None:
     await served.classifier.classify(call(TEXT, PNG, TRUNCATED))
     assert (served.images("ok"), served.images("unsupported_type"), served.images("undecodable")) == (1, 1, 1)
@@ -210,7 +200,6 @@ async def test_an_answer_that_does_not_fit_is_internal_and_logged(served: Gatewa
 
 
 async def test_a_result_that_says_nothing_is_internal_and_not_an_empty_list(served: Gateway) -> None:
-    # BUG classifier.py:209: a Result without an outcome (a later field of the oneof) passes for no predictions.
     served.workers.reply = lambda job: answer_to(job, results=[Result()])
     with pytest.raises(InternalError):
         await served.classifier.classify(call())
@@ -312,8 +301,6 @@ async def test_a_bulk_image_that_the_header_check_refuses_raises_and_is_counted(
     assert served.images("unsupported_type") == 1
 
 
-# BUG classifier.py:215: only an answer that somebody waits for counts. When every deadline is shorter than a batch, a
-# busy worker goes unready after STALE_SECONDS, because no canary is sent while images are dispatched.
 async def test_an_abandoned_answer_is_still_a_sign_of_life(served: Gateway) -> None:
     served.model.workers.answered_at = {os.getpid(): time.monotonic() - 9.0}
     served.workers.gate.clear()
@@ -333,7 +320,6 @@ async def test_an_empty_name_and_version_mean_the_first_model() -> None:
     assert (response.model, response.version) == ("a", "3")
 
 
-# BUG model.py:113: with an empty name any model of that version answers, not the default one.
 async def test_a_version_without_a_name_is_one_of_the_default_model() -> None:
     served = gateway([archive_of("b", "2"), archive_of("a", "1")])
     with pytest.raises(ModelNotFound):
@@ -368,7 +354,6 @@ async def test_a_canary_that_comes_back_as_an_error_proves_nothing(served: Gatew
     assert logs[0]["error"] == "sticky"
 
 
-# BUG classifier.py:149: the canary checks neither the contract nor the number of results (IndexError in a lost task).
 @pytest.mark.parametrize("changes", [{"contract_version": CONTRACT_VERSION + 1}, {"results": []}])
 async def test_a_canary_whose_answer_does_not_fit_proves_nothing(served: Gateway, changes: dict[str, Any]) -> None:
     served.model.workers.answered_at.clear()

@@ -141,11 +141,9 @@ def test_a_torchserve_that_ends_at_once_is_refused_with_its_last_words() -> None
 
 def test_a_start_that_takes_too_long_is_given_up() -> None:
     result = started("echo thinking; exec sleep 60", start_timeout="0.5")
-    assert_refused(result, "not ready after 0.5 s; TorchServe said:\nthinking")
+    assert_refused(result, "not ready after 0.5 s; TorchServe said last:\nthinking")
 
 
-# BUG service.py:97, 148: `close` leaves the REST socket open, both before uvicorn has it and after `serve` was
-# cancelled.
 @pytest.mark.parametrize("step", ["busy port", "loading"])
 def test_a_start_that_fails_leaves_no_socket_open(busy_port: str, step: str) -> None:
     with warnings.catch_warnings(record=True) as caught:

@@ -14,6 +14,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc.error_details_pb2 import ErrorInfo, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
@@ -121,7 +122,6 @@ async def test_the_request_id_is_in_the_initial_metadata_and_in_the_job(served: 
         (request(PNG, options=ClassifyOptions(min_score=-1)), "INVALID_ARGUMENT", "INVALID_REQUEST"),
         (request(PNG, model="huge"), "NOT_FOUND", "MODEL_NOT_FOUND"),
         (request(PNG, version="9"), "NOT_FOUND", "MODEL_NOT_FOUND"),
-        # BUG model.py:116: the caller's words go whole into the status, past the 8 KB that metadata may have.
         (request(PNG, model="x" * 20_000), "NOT_FOUND", "MODEL_NOT_FOUND"),
     ],
 )
@@ -138,13 +138,13 @@ async def test_bad_input_gets_the_status_of_the_table_and_names_the_request(
     assert not served.workers.jobs
 
 
-async def test_a_refusal_that_will_pass_says_when_to_try_again(served: Gateway) -> None:
-    served.classifier.draining = True
+async def test_a_refusal_that_will_pass_says_when_to_try_again() -> None:
+    served = gateway(loaded=False)
     async with served.grpc() as channel:
         error = await refused(ClassifierStub(channel).Classify(request(PNG)))
     assert error.code() == grpc.StatusCode.UNAVAILABLE
     info, _, retry = details(error)
-    assert info.reason == "DRAINING"
+    assert info.reason == "NOT_READY"
     assert retry is not None
     assert retry.retry_delay.seconds == 1
 
@@ -387,3 +387,23 @@ async def test_health_tells_what_readiness_sees_to_who_asks_and_to_who_watches()
         unknown = await refused(stub.Check(HealthCheckRequest(service="nothing")))
     assert seen == [NOT_SERVING, SERVING, NOT_SERVING]
     assert unknown.code() == grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_drain_answers_what_a_stream_has_sent_and_ends_it(served: Gateway) -> None:
+    async with served.grpc() as channel:
+        stream = ClassifierStub(channel).ClassifyStream()
+        await stream.write(ClassifyStreamRequest(id="1", image=Image(content=PNG)))
+        assert (await stream.read()).id == "1"
+        served.classifier.closing.set()
+        error = await refused(stream.read())
+    assert error.code() == grpc.StatusCode.UNAVAILABLE
+    assert details(error)[0].reason == "DRAINING"
+
+
+async def test_a_health_watch_ends_with_the_service(served: Gateway) -> None:
+    async with served.grpc() as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert await watch.read() is not grpc.aio.EOF
+        served.classifier.closing.set()
+        while await watch.read() is not grpc.aio.EOF:
+            pass

@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-import asyncio
-import contextlib
-
 import pytest
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from swin_gateway.errors import ModelNotFound
-from swin_gateway.in_flight import InFlight
 from swin_gateway.metrics import Metrics
 from swin_proto.v1.classifier_pb2 import ClassifyRequest, GetModelRequest
 from swin_proto.v1.classifier_pb2_grpc import ClassifierStub
@@ -118,21 +114,3 @@ async def test_two_models_have_series_of_their_own() -> None:
     assert served.value("images_total", model="a", version="1.0", outcome="ok") == 0
     with pytest.raises(ModelNotFound):
         await served.classifier.classify(call(model="c"))
-
-
-async def test_in_flight_knows_when_the_last_call_is_done() -> None:
-    registry = CollectorRegistry()
-    in_flight = InFlight(Gauge("calls", "calls", registry=registry))
-    assert await in_flight.none_left(0.01)
-    with in_flight.call():
-        with contextlib.suppress(RuntimeError), in_flight.call():
-            assert registry.get_sample_value("calls") == 2
-            raise RuntimeError
-        assert registry.get_sample_value("calls") == 1
-    with in_flight.call():
-        assert not await in_flight.none_left(0.01)
-        waiting = asyncio.create_task(in_flight.none_left(5))
-        await asyncio.sleep(0.01)
-        assert not waiting.done()
-    assert await waiting
-    assert registry.get_sample_value("calls") == 0

@@ -121,8 +121,6 @@ async def test_no_canary_is_sent_while_images_are_dispatched(served: Gateway) ->
     await work
 
 
-# BUG classifier.py:210: an answer with an image's error is no sign of life, and no canary is sent while images are
-# dispatched, so a caller who sends nothing but truncated files makes a healthy service unready after STALE_SECONDS.
 async def test_a_load_of_nothing_but_bad_images_does_not_make_it_unready(served: Gateway) -> None:
     served.workers.reply = lambda job: (
         answer_to(job) if job.request_id == "canary" else error_to(job, Error.UNDECODABLE)

@@ -11,6 +11,10 @@ from swin_gateway.metrics import Metrics
 from swin_gateway.rest_frame import RestFrame
 
 
+def framed(app: Any, metrics: Metrics | None = None) -> RestFrame:
+    return RestFrame(app, metrics or Metrics(), leaving=lambda: False, closing=lambda: False)
+
+
 async def test_a_bug_after_the_answer_began_is_logged_and_breaks_nothing_else() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200})
@@ -22,7 +26,7 @@ async def test_a_bug_after_the_answer_began_is_logged_and_breaks_nothing_else() 
         sent.append(message)
 
     with capture_logs() as logs:
-        await RestFrame(app, Metrics())({"type": "http", "path": "/", "headers": []}, None, send)  # type: ignore[arg-type]
+        await framed(app)({"type": "http", "path": "/", "headers": []}, None, send)  # type: ignore[arg-type]
     assert [message["type"] for message in sent] == ["http.response.start"]
     assert logs[0]["event"] == "bug"
 
@@ -33,7 +37,7 @@ async def test_what_is_not_http_passes_through_untouched() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         seen.append(scope)
 
-    await RestFrame(app, Metrics())({"type": "lifespan"}, None, None)  # type: ignore[arg-type]
+    await framed(app)({"type": "lifespan"}, None, None)  # type: ignore[arg-type]
     assert seen == [{"type": "lifespan"}]
 
 
@@ -43,7 +47,19 @@ async def test_a_call_that_is_not_of_the_api_gets_an_id_and_is_not_counted() -> 
         await send({"type": "http.response.body"})
 
     metrics = Metrics()
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(RestFrame(app, metrics))) as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(framed(app, metrics))) as client:
         response = await client.get("http://gateway/x", headers={"x-request-id": "mine"})
     assert response.headers["x-request-id"] == "mine"
     assert not next(iter(metrics.requests.collect())).samples
+
+
+async def test_while_leaving_every_answer_ends_its_connection() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204})
+        await send({"type": "http.response.body"})
+
+    for leaving in (True, False):
+        frame = RestFrame(app, Metrics(), leaving=lambda now=leaving: now, closing=lambda: False)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(frame)) as client:
+            response = await client.get("http://gateway/x")
+        assert (response.headers.get("connection") == "close") is leaving

@@ -54,7 +54,6 @@ def test_an_unknown_environment_variable_is_refused_by_name(monkeypatch: pytest.
         ServeSettings.load({})
 
 
-# BUG settings.py:23: every name that ends in _PORT passes for a Kubernetes link variable.
 def test_a_misspelt_port_variable_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWINSERVE_HTPP_PORT", "8080")
     with pytest.raises(ValueError, match="SWINSERVE_HTPP_PORT"):

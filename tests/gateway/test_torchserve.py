@@ -73,7 +73,7 @@ async def test_its_lines_are_logged_at_their_level_and_the_last_are_kept(started
         ("info", "stdout", "\ufffd not utf-8"),
     ]
     assert torchserve.tail.splitlines()[0] == "it broke"
-    assert not torchserve.fatal.done()
+    assert torchserve.fatal.empty()
 
 
 async def test_only_the_last_lines_are_kept(started: Started) -> None:
@@ -101,7 +101,7 @@ async def test_a_worker_that_gives_up_says_why(started: Started) -> None:
     )
     with capture_logs():
         await torchserve.start()
-        assert await torchserve.fatal == "wrong checksum"
+        assert await torchserve.fatal.get() == "wrong checksum"
         await until(lambda: "again" in torchserve.tail)
         await torchserve.stop(timeout=5)
 
@@ -164,7 +164,7 @@ async def test_everything_it_binds_is_on_loopback_on_five_ports(started: Started
 
 async def test_two_instances_share_no_port_and_no_folder(started: Started) -> None:
     one, two = started.make(), started.make()
-    ports = [{each.rest_port, each.grpc_port, *each._private_ports} for each in (one, two)]
+    ports = [{each.rest_port, each.grpc_port, *each._management_ports} for each in (one, two)]
     assert not ports[0] & ports[1]
     assert one._folder != two._folder
 

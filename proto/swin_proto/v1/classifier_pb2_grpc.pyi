@@ -3,8 +3,9 @@
 isort:skip_file
 The public contract of Swinserve over gRPC: image bytes in, ranked labels out.
 
-Deadlines are gRPC's own. Every answer and every error carries the metadata key `x-request-id`; send the same key to
-choose the id yourself. Errors use the status codes of docs/reference/errors.md, with google.rpc.ErrorInfo (reason),
+Deadlines are gRPC's own. Every answer and every error of this service carries the metadata key `x-request-id`; send the
+same key to choose the id yourself. (Only what gRPC refuses before it reaches the service, such as a message over its
+size limit, has none.) Errors use the status codes of docs/reference/errors.md, with google.rpc.ErrorInfo (reason),
 google.rpc.RequestInfo (request id) and, where waiting helps, google.rpc.RetryInfo in the status details.
 """
 
