@@ -186,9 +186,11 @@ class Service:
 
     async def _drain(self) -> None:
         settings = self._settings
+        # Load balancers that lag send work only to a service that has been ready.
+        grace = settings.drain_grace if self.readiness.became_ready.is_set() else 0.0
         await self.readiness.close()
-        log.info("draining", grace_seconds=settings.drain_grace)
-        await asyncio.sleep(settings.drain_grace)
+        log.info("draining", grace_seconds=grace)
+        await asyncio.sleep(grace)
         self.classifier.closing.set()
         # Both stop listening at once and end when the last call that had begun is answered.
         grpc_ends = asyncio.create_task(self._grpc.stop(settings.drain_timeout))
