@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from swin_gateway.errors import DeadlineExceeded, Overloaded
+from swin_gateway.errors import DeadlineExceeded, DeadlineUnreachable, Overloaded
 from swin_gateway.metrics import ModelMetrics
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class Admission:
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._dispatched: set[asyncio.Future[Any]] = set()
-        self._seconds_per_image = 0.0
+        self._seconds_per_image = 0.0  # unknown until the pipeline has been full
 
     @property
     def waiting(self) -> int:
@@ -54,15 +54,18 @@ class Admission:
         """Images that TorchServe has now."""
         return len(self._dispatched)
 
-    def admit(self, images: int) -> list[Place]:
+    def admit(self, images: int, *, deadline: float = math.inf) -> list[Place]:
         """Places for `images`, all or none.
 
         Raises:
             Overloaded: not all of them fit.
+            DeadlineUnreachable: those that wait already will take until after `deadline` (monotonic).
         """
+        wait = self.waiting * self._seconds_per_image
         if self.waiting + images > self._queue_size:
-            wait = max(1.0, math.ceil(self.waiting * self._seconds_per_image))
-            raise Overloaded(f"the queue is full ({self.waiting} images wait); try again later", retry_after=wait)
+            raise Overloaded(f"the queue is full ({self.waiting} images wait)", retry_after=max(1.0, wait))
+        if time.monotonic() + wait > deadline:
+            raise DeadlineUnreachable(f"{self.waiting} images wait, for about {wait:.1f} s", retry_after=max(1.0, wait))
         places = [Place(self) for _ in range(images)]
         self._waiting.update(places)
         self._changed()
@@ -123,9 +126,11 @@ class Admission:
         try:
             return await dispatch()
         finally:
-            # With the pipeline full, an image leaves every (time under way / images under way) seconds.
-            latest = (time.monotonic() - started) / max(1, self.dispatched)
-            self._seconds_per_image += SMOOTHING * (latest - self._seconds_per_image)
+            if self._slots.locked():
+                # Only a full pipeline tells the rate: an image leaves it every (time in it / images in it) seconds.
+                latest = (time.monotonic() - started) / self.dispatched
+                previous = self._seconds_per_image or latest
+                self._seconds_per_image = previous + SMOOTHING * (latest - previous)
             self._slots.release()
 
     def _finished(self, call: asyncio.Future[Any]) -> None:

@@ -103,12 +103,12 @@ class Classifier:
             ServingError: the call as a whole is refused, or its only image failed.
         """
         model = self._accept(call)
-        deadline = self._deadline(call)
+        deadline = time.monotonic() + self.time_limit(call.timeout)
         checked = [self._checked(model, image) for image in call.images]
         good = [image for image, error in zip(call.images, checked, strict=True) if error is None]
         if len(call.images) == 1 and checked[0] is not None:
             raise checked[0]
-        places = model.admission.admit(len(good))
+        places = model.admission.admit(len(good), deadline=deadline)
         try:
             answered = iter(
                 await asyncio.gather(
@@ -128,12 +128,13 @@ class Classifier:
             ServingError: the image is refused before it reaches the queue.
         """
         model = self._accept(call)
+        deadline = time.monotonic() + self.time_limit(call.timeout)
         (image,) = call.images
         if error := self._checked(model, image):
             raise error
         place = await model.admission.admit_when_room()
         try:
-            return model, await self._one(model, call, image, place, self._deadline(call))
+            return model, await self._one(model, call, image, place, deadline)
         finally:
             place.leave()
 
@@ -169,16 +170,23 @@ class Classifier:
             raise InvalidRequest(f"top_k is {call.top_k}, must be from 1 to {MAX_TOP_K}")
         if not 0.0 <= call.min_score <= 1.0:
             raise InvalidRequest(f"min_score is {call.min_score}, must be from 0 to 1")
-        if call.timeout is not None and math.isnan(call.timeout):
-            raise InvalidRequest("the timeout is no number; send seconds")
-        if call.timeout is not None and call.timeout <= 0:
-            raise DeadlineExceeded("the deadline had passed when the request arrived")
         if not model.workers.loaded:
             raise NotReady(f"{model.name} is still loading; try again")
         return model
 
-    def _deadline(self, call: Call) -> float:
-        return time.monotonic() + min(call.timeout or self._default_timeout, self._max_timeout)
+    def time_limit(self, asked: float | None) -> float:
+        """Seconds that a call may take which asks for that many.
+
+        Raises:
+            InvalidRequest: it is no number.
+            DeadlineExceeded: there is no time left.
+        """
+        seconds = self._default_timeout if asked is None else asked
+        if math.isnan(seconds):
+            raise InvalidRequest("the timeout is no number; send seconds")
+        if seconds <= 0:
+            raise DeadlineExceeded("the deadline passed before the request had arrived")
+        return min(seconds, self._max_timeout)
 
     def _checked(self, model: ServedModel, image: bytes) -> ServingError | None:
         try:
@@ -196,7 +204,9 @@ class Classifier:
         async def dispatch() -> Answer:
             nonlocal dispatched
             dispatched = time.monotonic()
-            return await self._run(model, _job(call, image, deadline))
+            answer = await self._run(model, _job(call, image, deadline))
+            model.metrics.batch(answer)
+            return answer
 
         timing = Timing()
         result: ImageResult | ServingError

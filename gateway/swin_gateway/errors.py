@@ -10,6 +10,7 @@ The adapters render these and nothing else; DESIGN: one table, two renderings.
      ├── NotFound              404  NOT_FOUND
      │    └── ModelNotFound
      ├── Overloaded            429  RESOURCE_EXHAUSTED   + retry_after
+     │    └── DeadlineUnreachable
      ├── Cancelled             499  CANCELLED
      ├── InternalError         500  INTERNAL             fixed text
      ├── NotReady              503  UNAVAILABLE          + retry_after
@@ -76,6 +77,10 @@ class Overloaded(ServingError):
     http, grpc, reason = 429, StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"
     log_level = logging.DEBUG  # the counters tell; a line each would add to the load that is being shed
     retry_after = 1.0
+
+
+class DeadlineUnreachable(Overloaded):
+    reason = "DEADLINE_UNREACHABLE"
 
 
 class Cancelled(ServingError):

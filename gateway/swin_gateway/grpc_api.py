@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 
 import grpc
 import grpc.aio
-import structlog
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import ErrorInfo, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
+from swin_gateway.calls import Calls, Served
 from swin_gateway.classifier import Call, Classifier, image_result
-from swin_gateway.errors import DeadlineExceeded, Draining, InternalError, ServingError
-from swin_gateway.metrics import Metrics
-from swin_gateway.model import ServedModel
+from swin_gateway.errors import DeadlineExceeded, Draining, ServingError
 from swin_gateway.request_id import REQUEST_ID, request_id_from
 from swin_proto.v1.classifier_pb2 import (
     ClassifyOptions,
@@ -36,8 +32,6 @@ from swin_proto.v1.classifier_pb2 import (
     Model,
 )
 from swin_proto.v1.classifier_pb2_grpc import ClassifierServicer
-
-log = structlog.get_logger("grpc")
 
 STREAM_WINDOW = 64
 """Images of one stream under way; reading stops there, and HTTP/2 flow control holds the caller back."""
@@ -53,22 +47,10 @@ class ServicerContext(Protocol):
     async def abort(self, code: grpc.StatusCode, details: str, trailing_metadata: Any = ()) -> None: ...
 
 
-@dataclass
-class Served:
-    """One call on its way: what the adapter needs to answer and to count it."""
-
-    request_id: str
-    model: str = ""
-    version: str = ""
-
-    def by(self, model: ServedModel) -> None:
-        self.model, self.version = model.name, model.version
-
-
 class GrpcApi(ClassifierServicer):
-    def __init__(self, classifier: Classifier, metrics: Metrics) -> None:
+    def __init__(self, classifier: Classifier, calls: Calls) -> None:
         self._classifier = classifier
-        self._metrics = metrics
+        self._calls = calls
 
     async def Classify(self, request: ClassifyRequest, context: Any) -> ClassifyResponse:  # noqa: N802
         async with self._serving("Classify", context) as served:
@@ -109,27 +91,17 @@ class GrpcApi(ClassifierServicer):
     @asynccontextmanager
     async def _serving(self, method: str, context: ServicerContext) -> AsyncIterator[Served]:
         """Names, times and counts a call, and turns what it raises into a status."""
-        served = Served(request_id_from(dict(context.invocation_metadata()).get(REQUEST_ID)))
-        started, outcome = time.monotonic(), "cancelled"
-        try:
-            with self._metrics.in_flight.track_inprogress():
-                await context.send_initial_metadata(((REQUEST_ID, served.request_id),))
+        request_id = request_id_from(dict(context.invocation_metadata()).get(REQUEST_ID))
+        with self._calls.serving("grpc", request_id, method) as served:
+            try:
+                await context.send_initial_metadata(((REQUEST_ID, request_id),))
                 yield served
-                outcome = "ok"
-        except ServingError as error:
-            outcome = error.outcome
-            log.log(error.log_level, "call failed", outcome=outcome, model=served.model, request_id=served.request_id)
-            await _abort(context, error, served.request_id)
-        except (asyncio.CancelledError, GeneratorExit):
-            left = context.time_remaining()
-            outcome = "cancelled" if left is None or left > 0 else DeadlineExceeded.reason.lower()
-            raise
-        except Exception:
-            outcome = InternalError.reason.lower()
-            log.exception("bug", method=method, request_id=served.request_id)
-            await _abort(context, InternalError(), served.request_id)
-        finally:
-            self._metrics.call("grpc", method, served.model, served.version, outcome, time.monotonic() - started)
+                served.succeeded()
+            except BaseException as error:  # noqa: BLE001 - `failure` raises again what is not for us
+                left = context.time_remaining()
+                if left is not None and left <= 0:  # gRPC cancels a call whose deadline has passed
+                    served.outcome = DeadlineExceeded.reason.lower()
+                await _abort(context, self._calls.failure(error, served), request_id)
 
 
 class ImageStream:

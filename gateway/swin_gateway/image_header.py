@@ -6,6 +6,7 @@ size, would hold the event loop for seconds. The worker decodes with Pillow and 
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 
@@ -17,6 +18,7 @@ Size = tuple[int, int]
 
 # Start-of-frame markers (ITU-T T.81, table B.1): 0xC0..0xCF but DHT, JPG and DAC.
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+MARKER = re.compile(rb"\xff[^\x00\xff]")
 # Markers without a length: TEM and RST0..RST7.
 BARE = frozenset({0x01, *range(0xD0, 0xD8)})
 
@@ -52,16 +54,16 @@ def _png(content: bytes) -> Size:
 def _jpeg(content: bytes) -> Size:
     at = 2
     for _ in range(MAX_SEGMENTS):
-        while content[at] == 0xFF and content[at + 1] == 0xFF:  # fill bytes
-            at += 1
-        if content[at] != 0xFF:
-            raise ValueError("a marker is missing")
-        marker = content[at + 1]
+        # Cameras and editors leave fill bytes and stray ones between segments; libjpeg skips them too.
+        if (found := MARKER.search(content, at)) is None:
+            break
+        marker, at = content[found.end() - 1], found.end()
         if marker in FRAMES:
-            height, width = struct.unpack_from(">HH", content, at + 5)
+            height, width = struct.unpack_from(">HH", content, at + 3)
             return width, height
-        at += 2 if marker in BARE else 2 + struct.unpack_from(">H", content, at + 2)[0]
-    raise ValueError(f"more than {MAX_SEGMENTS} markers come before its frame")
+        if marker not in BARE:
+            at += struct.unpack_from(">H", content, at)[0]
+    raise ValueError(f"no frame within its first {MAX_SEGMENTS} markers")
 
 
 def _webp(content: bytes) -> Size:

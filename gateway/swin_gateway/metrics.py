@@ -88,7 +88,7 @@ class ModelMetrics:
         """Counts the batch of this answer once, though each image of the batch brings it."""
         if self._last_batch.get(answer.worker_pid) == answer.entered_at or not answer.batch_size:
             return
-        self._last_batch = {**self._last_batch, answer.worker_pid: answer.entered_at}
+        self._last_batch[answer.worker_pid] = answer.entered_at
         self._batch_images.observe(answer.batch_size)
         self._batch_padding.observe(answer.padded_size - answer.batch_size)
 

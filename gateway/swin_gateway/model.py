@@ -67,9 +67,8 @@ class ServedModel:
         return self.manifest.version
 
     def take(self, answer: Answer) -> None:
-        """Notes what a worker's answer says about the worker and its batch."""
+        """Notes what a worker's answer says about the worker."""
         self.workers.answered(answer.worker_pid)
-        self.metrics.batch(answer)
         if (answer.backend, answer.dtype) != (self.backend, self.dtype):
             self.backend, self.dtype = answer.backend, answer.dtype
             self.metrics.describe(

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import math
+import time
 from typing import Any
 
 import structlog
@@ -60,6 +62,12 @@ class Readiness:
         self.ready = False
         self.became_ready = asyncio.Event()
         self.closing = False
+        self._lost_at = math.inf
+
+    @property
+    def lost_seconds(self) -> float:
+        """Since it was ready last; negative while it is, or before it was for the first time."""
+        return time.monotonic() - self._lost_at
 
     async def watch(self) -> None:
         """Runs until cancelled."""
@@ -95,6 +103,7 @@ class Readiness:
             await self.health.set(service, status)
         if ready != self.ready:
             self.ready = ready
+            self._lost_at = math.inf if ready else time.monotonic()
             waiting = [model.name for model in self._classifier.models if not model.workers.ready]
             log.info("ready" if ready else "not ready", waiting_for=waiting, closing=self.closing)
         if ready:

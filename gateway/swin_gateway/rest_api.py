@@ -6,6 +6,7 @@ OpenAPI is at /openapi.json, its page at /docs with assets of our own.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from importlib.metadata import version
 from typing import Annotated, Any, TypeVar
@@ -17,11 +18,11 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from swin_gateway.body import BodyReader, JsonBody
+from swin_gateway.calls import Calls, Served
 from swin_gateway.classifier import DEFAULT_TOP_K, MAX_TOP_K, Call, Classifier
-from swin_gateway.errors import Cancelled, Draining, InvalidRequest, NotFound, ServingError
-from swin_gateway.metrics import Metrics
+from swin_gateway.errors import Cancelled, DeadlineExceeded, Draining, InvalidRequest, NotFound, ServingError
 from swin_gateway.readiness import Readiness
-from swin_gateway.rest_frame import RestFrame, Served
+from swin_gateway.rest_frame import RestFrame, error_response
 from swin_gateway.rest_json import (
     ClassifyJson,
     ErrorBody,
@@ -79,7 +80,7 @@ Timeout = Annotated[float | None, Header(alias="x-request-timeout", description=
 class RestApi:
     """The FastAPI application around one `Classifier`."""
 
-    def __init__(self, classifier: Classifier, readiness: Readiness, metrics: Metrics, body: BodyReader) -> None:
+    def __init__(self, classifier: Classifier, readiness: Readiness, calls: Calls, body: BodyReader) -> None:
         self._classifier = classifier
         self._readiness = readiness
         self._body = body
@@ -93,12 +94,7 @@ class RestApi:
         self.app.add_exception_handler(ServingError, _serving_error)
         self.app.add_exception_handler(RequestValidationError, _validation_error)
         self.app.add_exception_handler(HTTPException, _http_error)
-        self.app.add_middleware(
-            RestFrame,
-            metrics=metrics,
-            leaving=lambda: readiness.closing,
-            closing=classifier.closing.is_set,
-        )
+        self.app.add_middleware(RestFrame, calls=calls, leaving=lambda: readiness.closing)
 
     def _router(self) -> APIRouter:
         router = APIRouter()
@@ -188,7 +184,12 @@ class RestApi:
         if unknown := sorted(set(request.query_params) - OPTIONS):
             raise InvalidRequest(f"unknown option {', '.join(unknown)}; there are {', '.join(sorted(OPTIONS))}")
         call.by(self._classifier.models.find(model, version))
-        images = await self._body.images(request)
+        deadline = time.monotonic() + self._classifier.time_limit(timeout)
+        try:
+            async with asyncio.timeout_at(deadline):
+                images = await self._body.images(request)
+        except TimeoutError:
+            raise DeadlineExceeded("the deadline passed while the request was being sent") from None
         answer = self._classifier.classify(
             Call(
                 model=model,
@@ -196,7 +197,7 @@ class RestApi:
                 images=images,
                 top_k=top_k,
                 min_score=min_score,
-                timeout=timeout,
+                timeout=deadline - time.monotonic(),
                 request_id=call.request_id,
             )
         )
@@ -227,16 +228,22 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
+def _answer(request: Request, error: ServingError) -> JSONResponse:
+    call = served(request)
+    call.failed(error)
+    return error_response(error, call.request_id)
+
+
 async def _serving_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ServingError)
-    return served(request).answer(error)
+    return _answer(request, error)
 
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     served(request).method = "Classify"  # only there is anything validated, and before the endpoint runs
     first = error.errors()[0]
-    return served(request).answer(InvalidRequest(f"{first['loc'][-1]}: {first['msg']}"))
+    return _answer(request, InvalidRequest(f"{first['loc'][-1]}: {first['msg']}"))
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
@@ -245,7 +252,7 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     refusal: ServingError = InvalidRequest(f"{request.method} is not for this path; /docs shows what is")
     if error.status_code == 404:
         refusal = NotFound("no such path; /docs shows what there is")
-    response = served(request).answer(refusal)
+    response = _answer(request, refusal)
     response.status_code = error.status_code
     response.headers.update(error.headers or {})
     return response

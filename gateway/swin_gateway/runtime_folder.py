@@ -7,24 +7,26 @@ a folder that is left over from one in use, in whatever container that is.
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 # Short, because the workers' unix sockets live in it and a socket's path may have 107 characters.
 PARENT = Path("/tmp")  # noqa: S108 - mkdtemp makes a folder of mode 0700
 PREFIX = "swinserve-"
-LOCK = "lock"
+LOCK = ".swinserve-lock"
 
 
 class RuntimeFolder:
     def __init__(self) -> None:
         remove_leftovers()
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=PARENT))
-        self._lock = (self.path / LOCK).open("w")
+        unlocked = self.path / f"{LOCK}.new"
+        self._lock = unlocked.open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX)  # ends with this process; children do not inherit the file
+        unlocked.rename(self.path / LOCK)  # found by others only now that it is held
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
@@ -32,13 +34,9 @@ class RuntimeFolder:
 
 
 def remove_leftovers() -> None:
-    """Removes what runs that were killed have left, as far as it is ours."""
+    """Removes what killed runs of this user have left."""
     for lock in PARENT.glob(f"{PREFIX}*/{LOCK}"):
-        with suppress(OSError), lock.open("r+") as file:  # of another user, in use, or gone meanwhile
-            _take(file)
-            shutil.rmtree(lock.parent)
-
-
-def _take(file: IO[str]) -> None:
-    """Raises BlockingIOError when a living process holds it."""
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(OSError), lock.open("r+") as file:  # in use, of another user, or gone meanwhile
+            if lock.parent.stat().st_uid == os.getuid():
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(lock.parent)

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import math
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any
 from wsgiref.simple_server import WSGIServer
 
@@ -23,6 +22,7 @@ from grpc_reflection.v1alpha import reflection
 
 from swin_gateway.archive import Archive
 from swin_gateway.body import BodyReader
+from swin_gateway.calls import Calls
 from swin_gateway.classifier import Classifier
 from swin_gateway.errors import StartError
 from swin_gateway.grpc_api import GrpcApi
@@ -40,6 +40,7 @@ from swin_proto.v1 import classifier_pb2, classifier_pb2_grpc
 log = structlog.get_logger("service")
 
 LOAD_FAILURES = 3
+CUT_SECONDS = 2.0  # to answer the calls that are cut
 MESSAGE_OVERHEAD = 2**16  # options, ids and framing around the images of one message
 
 
@@ -86,6 +87,7 @@ class Service:
             default_timeout=settings.default_timeout,
             max_timeout=settings.max_timeout,
         )
+        self.calls = Calls(self.metrics, self.classifier.closing)
         self.readiness = Readiness(self.classifier, self.metrics)
         self._grpc = self._grpc_server(message_bytes)
         self._rest = self._rest_server()
@@ -138,34 +140,43 @@ class Service:
         """Serves until `stop` is set, then drains.
 
         Raises:
-            ServiceFailed: TorchServe died, or a model's worker cannot be loaded again.
+            ServiceFailed: TorchServe died, or a worker died and does not come back.
         """
-        stopping = asyncio.create_task(self._stopping.wait())
-        broken = asyncio.create_task(self._broken())
+        await self._until_torchserve_ends(self._stopping.wait(), self._broken())
+        await self._until_torchserve_ends(self._drain())
+
+    async def _until_torchserve_ends(self, *work: Coroutine[Any, Any, object]) -> None:
+        """Returns when the first of `work` has ended. Raises what it raised, or ServiceFailed if TorchServe ends."""
+        tasks = {asyncio.ensure_future(each) for each in work}
         try:
-            await asyncio.wait({stopping, broken, self._torchserve_task}, return_when=asyncio.FIRST_COMPLETED)
-            if self._torchserve_task.done():
+            done, _ = await asyncio.wait({*tasks, self._torchserve_task}, return_when=asyncio.FIRST_COMPLETED)
+            if self._torchserve_task in done:
                 code = self._torchserve_task.result()
                 raise ServiceFailed(f"TorchServe ended with code {code}; it said last:\n{self.torchserve.tail}")
-            if broken.done():
-                raise ServiceFailed(f"a worker died and its model cannot be loaded again: {broken.result()}")
+            for task in done:
+                await task
         finally:
-            stopping.cancel()
-            broken.cancel()
-        await self._drain()
+            for task in tasks:
+                task.cancel()
 
-    async def _broken(self) -> str:
-        """The reason, when a worker fails to load LOAD_FAILURES times without the service being ready in between.
+    async def _broken(self) -> None:
+        """Raises ServiceFailed when a worker that died does not come back: a fresh start unpacks the archive anew.
 
-        TorchServe would go on trying and in the end give up silently; a fresh start unpacks the archive anew.
+        That is when it fails LOAD_FAILURES times to load its model, or when the service has not been ready again for as
+        long as a start may take. TorchServe would go on trying and in the end give up silently.
         """
-        failures = 0
+        failures, limit = 0, self._settings.start_timeout
         while True:
-            reason = await self.torchserve.fatal.get()
+            try:
+                reason = await asyncio.wait_for(self.torchserve.fatal.get(), timeout=1)
+            except TimeoutError:
+                if self.readiness.lost_seconds > limit:
+                    raise ServiceFailed(f"a worker was lost and has not come back for {limit:g} s") from None
+                continue
             failures = 1 if self.readiness.ready else failures + 1
             log.error("a worker cannot load its model", reason=reason, failures=failures)
             if failures == LOAD_FAILURES:
-                return reason
+                raise ServiceFailed(f"a worker died and its model cannot be loaded again: {reason}")
 
     async def close(self) -> None:
         """Ends what is left, TorchServe last. Safe at any stage of a start."""
@@ -193,10 +204,13 @@ class Service:
         await asyncio.sleep(grace)
         self.classifier.closing.set()
         # Both stop listening at once and end when the last call that had begun is answered.
-        grpc_ends = asyncio.create_task(self._grpc.stop(settings.drain_timeout))
+        grpc_ends = asyncio.create_task(self._grpc.stop(settings.drain_timeout + CUT_SECONDS))
         self._rest.should_exit = True
-        _, late = await asyncio.wait({grpc_ends, self._rest_task}, timeout=settings.drain_timeout + 1)
-        log.log(logging.WARNING if late else logging.INFO, "drained", calls_cut=bool(late))
+        _, late = await asyncio.wait({grpc_ends, self._rest_task}, timeout=settings.drain_timeout)
+        if late:
+            log.warning("calls are cut at the end of the drain", calls=self.calls.cut())
+            await asyncio.wait(late, timeout=CUT_SECONDS)
+        log.info("drained")
 
     def _grpc_server(self, message_bytes: int) -> grpc.aio.Server:
         server = grpc.aio.server(
@@ -206,7 +220,7 @@ class Service:
                 ("grpc.so_reuseport", 0),  # else a second instance would silently share the port
             ]
         )
-        classifier_pb2_grpc.add_ClassifierServicer_to_server(GrpcApi(self.classifier, self.metrics), server)
+        classifier_pb2_grpc.add_ClassifierServicer_to_server(GrpcApi(self.classifier, self.calls), server)
         health_pb2_grpc.add_HealthServicer_to_server(self.readiness.health, server)
         names = [file.services_by_name[name].full_name for file, name in _SERVICES]
         reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
@@ -215,14 +229,14 @@ class Service:
     def _rest_server(self) -> RestServer:
         settings = self._settings
         body = BodyReader(max_bytes=settings.max_request_bytes, max_images=settings.max_images)
-        api = RestApi(self.classifier, self.readiness, self.metrics, body)
+        api = RestApi(self.classifier, self.readiness, self.calls, body)
         config = uvicorn.Config(
             api.app,
             log_config=None,
             access_log=False,
             server_header=False,
             lifespan="off",
-            timeout_graceful_shutdown=math.ceil(settings.drain_timeout),
+            timeout_graceful_shutdown=math.ceil(settings.drain_timeout + CUT_SECONDS),
         )
         return RestServer(config)
 

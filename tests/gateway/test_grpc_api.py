@@ -173,7 +173,8 @@ async def test_a_bug_is_told_in_a_fixed_text_and_logged_whole(
             error = await refused(getattr(ClassifierStub(channel), method)(asked, metadata=((ID, "mine"),)))
     assert error.code() == grpc.StatusCode.INTERNAL
     assert error.details() == f"{InternalError().message} (request mine)"
-    assert [(entry["event"], entry["method"], entry["request_id"]) for entry in logs] == [("bug", method, "mine")]
+    assert [(entry["event"], entry["request_id"]) for entry in logs] == [("bug", "mine"), ("call failed", "mine")]
+    assert logs[0]["method"] == method
     await until(lambda: counted(served, method, "internal") == 1)  # after the status has gone out
     assert served.value("in_flight_requests") == 0
 
@@ -407,3 +408,14 @@ async def test_a_health_watch_ends_with_the_service(served: Gateway) -> None:
         served.classifier.closing.set()
         while await watch.read() is not grpc.aio.EOF:
             pass
+
+
+async def test_a_call_that_a_drain_cuts_is_unavailable_with_a_reason(served: Gateway) -> None:
+    served.workers.gate.clear()
+    async with served.grpc() as channel:
+        asked = ClassifierStub(channel).Classify(request(PNG))
+        await until(lambda: served.workers.jobs)
+        assert served.calls.cut() == 1
+        error = await refused(asked)
+    assert error.code() == grpc.StatusCode.UNAVAILABLE
+    assert details(error)[0].reason == "DRAINING"

@@ -120,15 +120,22 @@ def test_random_bytes_behind_a_magic_number_never_get_past_value_error() -> None
                 image_size(magic + random.randbytes(random.randrange(200)), kind)
 
 
+@pytest.mark.parametrize("stray", [b"\0", b"\0" * 8, b"\xff\0", b"\xff" * 5], ids=repr)
+def test_bytes_between_a_jpegs_segments_are_skipped_as_libjpeg_does(stray: bytes) -> None:
+    end = 4 + int.from_bytes(JPEG[4:6], "big")  # of the first segment, whose length counts itself
+    assert image_size(JPEG[:end] + stray + JPEG[end:], "JPEG") == (8, 8)
+
+
 @pytest.mark.parametrize(
     "content",
     [
         pytest.param(PNG[:33] + b"\0\0\0\0teXt\0\0\0\0" * 800_000, id="PNG of empty chunks"),
         pytest.param(b"\xff\xd8" + b"\xff\xfe\0\2" * 2_400_000, id="JPEG of empty comments"),
+        pytest.param(b"\xff\xd8" + b"\xff" * 10_000_000, id="JPEG of fill bytes"),
     ],
 )
 def test_ten_megabytes_of_empty_segments_cost_milliseconds(content: bytes) -> None:
     started = time.perf_counter()
-    with pytest.raises(Undecodable, match="more than 1000"):
+    with pytest.raises(Undecodable, match="1000"):
         HeaderCheck(max_bytes=2**24, max_pixels=10**6, formats=EVERY_TYPE)(content)
     assert time.perf_counter() - started < 0.2  # seconds; Pillow took 1.8

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
 from structlog.testing import capture_logs
 
+from swin_gateway.calls import Calls
 from swin_gateway.metrics import Metrics
 from swin_gateway.rest_frame import RestFrame
 
 
-def framed(app: Any, metrics: Metrics | None = None) -> RestFrame:
-    return RestFrame(app, metrics or Metrics(), leaving=lambda: False, closing=lambda: False)
+def framed(app: Any, metrics: Metrics | None = None, *, leaving: bool = False) -> RestFrame:
+    return RestFrame(app, Calls(metrics or Metrics(), asyncio.Event()), leaving=lambda: leaving)
 
 
 async def test_a_bug_after_the_answer_began_is_logged_and_breaks_nothing_else() -> None:
@@ -59,7 +61,7 @@ async def test_while_leaving_every_answer_ends_its_connection() -> None:
         await send({"type": "http.response.body"})
 
     for leaving in (True, False):
-        frame = RestFrame(app, Metrics(), leaving=lambda now=leaving: now, closing=lambda: False)
+        frame = framed(app, leaving=leaving)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(frame)) as client:
             response = await client.get("http://gateway/x")
         assert (response.headers.get("connection") == "close") is leaving
