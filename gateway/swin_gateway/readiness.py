@@ -1,8 +1,8 @@
 """Workers' answers -> ready or not, told to probes, to gRPC health and to the metrics.
 
 Ready = every model has a live worker that has answered a real forward pass, and nothing is draining. Traffic's own
-successes count, so load never makes a service unready; a canary is sent to a model that nobody asks anything, and to one
-that is asked but for seconds gives no good answer.
+successes count, so load never makes a service unready. A canary is sent to a model that nobody asks anything, and to
+one that is asked but gives no good answer for seconds.
 """
 
 from __future__ import annotations

@@ -28,8 +28,10 @@ log = structlog.get_logger("torchserve")
 TAIL_LINES = 20
 REASON_LENGTH = 300  # characters: torch lists every tensor that does not fit
 FATAL = "SWINSERVE_FATAL "  # the handler prints this before it gives up loading
-LEVELS = {"TRACE": "debug", "DEBUG": "debug", "INFO": "info", "WARN": "warning", "ERROR": "error", "FATAL": "error"}
-LEVELS |= {"WARNING": "warning", "CRITICAL": "error"}
+LEVELS = {  # log4j's and Python's names -> ours
+    **{"TRACE": "debug", "DEBUG": "debug", "INFO": "info", "WARN": "warning", "WARNING": "warning"},
+    **{"ERROR": "error", "FATAL": "error", "CRITICAL": "error"},
+}
 WORKER_LINE = re.compile(r"^(DEBUG|INFO|WARNING|ERROR|CRITICAL) (swin_handler.*)$")  # as the handler formats it
 LINE = re.compile(r"^(TRACE|DEBUG|INFO|WARN|ERROR|FATAL)\|([\w.$]+)\|(.*)$")
 

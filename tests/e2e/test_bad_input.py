@@ -16,7 +16,7 @@ from PIL import Image
 
 import swinserve
 from tests.e2e.reflected import ReflectedClient
-from tests.e2e.running import Running, curl
+from tests.e2e.running import Running, curl, get
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -93,10 +93,18 @@ def test_a_good_image_in_the_same_call_keeps_its_answer(
     assert good[0].score == pytest.approx(alone[0].score, abs=1e-6)
 
 
+def batches_of_several(shared: Running) -> float:
+    """Forward passes so far of more than one image."""
+    counts = dict(line.rsplit(" ", 1) for line in get(shared.metrics).splitlines() if "batch_images_" in line)
+    one = float(next(value for name, value in counts.items() if 'le="1.0"' in name))
+    return float(next(value for name, value in counts.items() if "batch_images_count" in name)) - one
+
+
 def test_good_images_in_the_same_torchserve_batch_keep_their_answers(
     shared: Running, bad: dict[str, bytes], samples: dict[Path, str]
 ) -> None:
     """Separate calls at once: TorchServe puts good and bad into one batch."""
+    batched_before = batches_of_several(shared)
     bodies = [*bad.items(), *((path.name, path.read_bytes()) for path in samples)] * 4
     answers: dict[int, httpx.Response] = {}
     start = threading.Barrier(len(bodies))
@@ -116,6 +124,7 @@ def test_good_images_in_the_same_torchserve_batch_keep_their_answers(
             assert answers[index].status_code == EXPECTED[name][1]
         else:
             assert answers[index].json()["results"][0]["predictions"][0]["label"] == name.split("-")[0]
+    assert batches_of_several(shared) > batched_before
     assert shared.ready()
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,18 @@ def stock_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     site = folder / "lib" / f"python{sysconfig.get_python_version()}" / "site-packages"
     (site / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return folder / "bin" / "python"
+
+
+def test_the_wheel_carries_the_default_model(plain: Path, stock_python: Path, tmp_path: Path) -> None:
+    """Unpacked beside the libraries and away from the repository, it builds and proves the default model's archive."""
+    with zipfile.ZipFile(next(plain.parents[1].glob("*.whl"))) as wheel:
+        wheel.extractall(tmp_path / "wheel")
+    script = "import swin_handler as h; assert 'wheel' in h.__file__; from swinserve.cli import main; main()"
+    command = [stock_python, "-c", script, "build", "swin_digits", "--model-store", tmp_path / "store"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "wheel")}
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "store" / "swin_digits-1.0.mar").stat().st_size > 900_000
 
 
 @pytest.fixture

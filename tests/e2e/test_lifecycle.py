@@ -68,7 +68,8 @@ def serve_command(*arguments: object) -> list[str]:
 
 
 def refused(*arguments: object, environment: dict[str, str] | None = None) -> str:
-    """Stderr of a `swinserve serve` that must end with code 2 and one clear line."""
+    """Stderr of a `swinserve serve` that must end with code 2 and one clear line, and leave nothing running."""
+    before = torchserve_pids()
     result = subprocess.run(
         serve_command(*arguments), capture_output=True, text=True, timeout=60, env=os.environ | (environment or {})
     )
@@ -76,7 +77,16 @@ def refused(*arguments: object, environment: dict[str, str] | None = None) -> st
     lines = result.stderr.strip().splitlines()
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("swinserve: ")
+    assert not result.stdout
+    until(lambda: torchserve_pids() <= before, 5)
     return lines[0]
+
+
+def torchserve_pids() -> set[int]:
+    """Of every JVM and worker of ours on this machine."""
+    ours = ("org.pytorch.serve.ModelServer", "model_service_worker.py")
+    processes = psutil.process_iter(["cmdline"])
+    return {each.pid for each in processes if any(word in " ".join(each.info["cmdline"] or ()) for word in ours)}
 
 
 def test_it_is_live_but_not_ready_while_loading_and_ready_after_a_forward_pass(store: Path, tmp_path: Path) -> None:
@@ -90,6 +100,7 @@ def test_it_is_live_but_not_ready_while_loading_and_ready_after_a_forward_pass(s
         process.wait_ready()
         assert status(f"http://127.0.0.1:{port}/readyz") == 200
         print(f"ready {time.monotonic() - started:.1f} s after its start")
+        assert len(process.announcement.splitlines()) == 1
         assert process.stop(signal.SIGINT) == 0
     finally:
         process.kill()
