@@ -10,7 +10,7 @@ from google.rpc import error_details_pb2, status_pb2
 from swin_proto.v1 import classifier_pb2 as pb
 from swin_proto.v1 import classifier_pb2_grpc
 
-from .errors import UNREACHABLE, InternalError, InvalidRequest, SwinserveError, TooLarge, error_class
+from .errors import UNREACHABLE, InternalError, InvalidRequest, SwinserveError, TooLarge, Unavailable, error_class
 from .results import Classification, ImageResult, Model, Prediction, Timing
 from .transport import Call, Question
 
@@ -81,6 +81,9 @@ class GrpcTransport:
         """gRPC itself failed, not the service: only its words tell why."""
         if code == "UNAVAILABLE":
             return kind, UNREACHABLE, f"cannot reach grpc://{self._target}: {message.split('last error: ')[-1]}"
+        if code == "CANCELLED":
+            # We cancel nothing: a server that shuts down does this to calls that it had not begun.
+            return Unavailable, UNREACHABLE, f"grpc://{self._target} shut down before it took the call"
         if code == "RESOURCE_EXHAUSTED" and "larger than max" in message:
             return TooLarge, "TOO_LARGE", message
         if code == "DEADLINE_EXCEEDED":

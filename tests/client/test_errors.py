@@ -114,6 +114,13 @@ def test_an_error_from_elsewhere_is_told_by_its_status(client: Client, service: 
     assert (caught.value.code, caught.value.http) == ("NOT_FOUND", 404)
 
 
+def test_a_call_that_a_closing_server_did_not_begin_is_unavailable(client: Client, service: Service) -> None:
+    """gRPC ends it with CANCELLED, though nobody here has cancelled anything."""
+    status = "CANCELLED" if service.url.startswith("grpc") else "503"
+    with pytest.raises(Unavailable):
+        client.classify(b"a", model="status", version=status)
+
+
 def test_nobody_listening_is_unavailable_and_names_the_address(nobody: str) -> None:
     with Client(nobody) as client, pytest.raises(Unavailable, match=f"cannot reach {nobody}") as caught:
         client.classify(b"a", request_id="mine")

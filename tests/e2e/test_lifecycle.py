@@ -46,8 +46,7 @@ class Callers:
                     right = answer.results[0].predictions[0].label == self._label
                     self.outcomes["right" if right else "wrong"] += 1
                 except swinserve.SwinserveError as error:
-                    # A refused connection is a call that was never accepted; a broken one would be a loss.
-                    self.outcomes["refused" if "Connection refused" in error.message else error.reason] += 1
+                    self.outcomes["refused" if never_begun(error) else error.reason] += 1
                     time.sleep(0.05)
 
     def stop(self) -> Counter[str]:
@@ -55,6 +54,18 @@ class Callers:
         for thread in self._threads:
             thread.join(20)
         return self.outcomes
+
+
+def never_begun(error: swinserve.SwinserveError) -> bool:
+    """Whether the service had not begun the call: nobody listened any more, or gRPC shut down under it.
+
+    The service's first act on every gRPC call is to send its request id, so a call that got none was never accepted.
+    """
+    if "Connection refused" in error.message:
+        return True
+    cause = error.__cause__
+    begun = not isinstance(cause, grpc.Call) or any(key == "x-request-id" for key, _ in cause.initial_metadata() or ())
+    return "shut down before it took the call" in error.message and not begun
 
 
 @pytest.fixture
