@@ -50,7 +50,7 @@ $(BIN)/python: | $(UV)
 	@touch $@
 
 $(MODEL): .venv/.serve $(wildcard model_store/swin_digits/*) $(wildcard handler/swin_handler/*.py) \
-		$(wildcard handler/swin_handler/build/*.py)
+		$(wildcard handler/swin_handler/build/*.py) $(wildcard handler/swin_handler/models/*.py)
 	@$(BIN)/swinserve build swin_digits --model-store model_store
 
 setup: .venv/.dev  ## install everything for development into .venv

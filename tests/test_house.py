@@ -50,7 +50,7 @@ def test_the_wheel_carries_the_default_model_and_the_plain_install_needs_no_torc
     assert wheel.stat().st_size < 3_000_000
     plain = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
     assert {re.split(r"[ >=<;]", line.removeprefix("Requires-Dist: "))[0] for line in plain} == {
-        *("click", "googleapis-common-protos", "grpcio", "httpx", "protobuf", "rich")
+        *("click", "googleapis-common-protos", "grpcio", "httpx", "numpy", "protobuf", "rich")
     }
 
 

@@ -23,7 +23,7 @@ from .errors import (
     UndecodableImage,
     UnsupportedType,
 )
-from .results import Classification, ImageResult, Model, Prediction, Timing
+from .results import Classification, ImageResult, Model, Prediction, Region, Timing
 
 __all__ = [
     "Cancelled",
@@ -38,6 +38,7 @@ __all__ = [
     "Overloaded",
     "PermissionDenied",
     "Prediction",
+    "Region",
     "SwinserveError",
     "Timing",
     "TooLarge",

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, NoReturn
 import click
 
 from .commands.classify import classify
-from .commands.models import models
+from .commands.served import served
 from .errors import UNREACHABLE, SwinserveError, Unavailable
 
 EXIT_CODES = """\b
@@ -29,6 +29,8 @@ class Extra(NamedTuple):
 # Reading a command's own help would import torch; a command that is not listed here shows its package's name.
 EXTRAS = {
     "build": Extra("Build a model archive from a timm classifier's name.", "serve"),
+    "info": Extra("Describe a model: size, cost, preprocessing, where its weights come from.", "serve"),
+    "models": Extra("List the models that can be built, and those that are.", "serve"),
     "serve": Extra("Start the service: TorchServe behind its gateway.", "serve"),
 }
 
@@ -102,4 +104,4 @@ def main() -> None:
 
 
 main.add_command(classify)
-main.add_command(models)
+main.add_command(served)

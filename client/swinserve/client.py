@@ -44,6 +44,8 @@ class Client:
         version: str = "",
         top_k: int | None = None,
         min_score: float = 0.0,
+        embedding: bool = False,
+        class_activation_map: bool = False,
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> Classification:
@@ -51,12 +53,16 @@ class Client:
 
         `image` is the encoded file's bytes, or its path (str or Path). An empty `model` is the service's default model
         and an empty `version` the model's default version. At most `top_k` predictions come back (the service's default
-        is 5), those with a score under `min_score` (0..1) left out. `timeout` is in seconds. `request_id` names the
-        call in the service's log; without one the client makes one up.
+        is 5; 0 is none, to get the embedding alone), those with a score under `min_score` (0..1) left out. `timeout` is
+        in seconds. `request_id` names the call in the service's log; without one the client makes one up.
+
+        `embedding` asks for the pooled features: `result.embedding`, float32 (D,). `class_activation_map` asks for each
+        prediction's map: `prediction.class_activation_map`, float32 (h, w), which covers `result.map_region`.
+        InvalidRequest if the model cannot give them: `Model.embedding_size` and `Model.activation_map_height` tell.
 
         Raises SwinserveError, the image's own error among them, and OSError when the file cannot be read.
         """
-        question = Question((_content(image),), model, version, top_k, min_score)
+        question = Question((_content(image),), model, version, top_k, min_score, embedding, class_activation_map)
         answer = self._classify(question, timeout, request_id)
         if answer.results[0].error is not None:
             raise answer.results[0].error
@@ -70,18 +76,23 @@ class Client:
         version: str = "",
         top_k: int | None = None,
         min_score: float = 0.0,
+        embedding: bool = False,
+        class_activation_map: bool = False,
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> Classification:
         """Classifies several images in one call; one result or error (`result.error`) for each, in order.
 
-        The images go in one message and are admitted together or not at all, so keep to some tens of them. The options
-        are those of `classify`. A single image that is bad gives a Classification with that one error; its `model` and
-        `version` are then those that were asked for, as no worker answered.
+        The images go in one message and are admitted together or not at all, so keep to some tens of them; over gRPC an
+        answer above 64 MiB is not taken. The options are those of `classify`. A single image that is bad gives a
+        Classification with that one error; its `model` and `version` are then those that were asked for, as no worker
+        answered.
 
         Raises SwinserveError when the call as a whole fails, and OSError when a file cannot be read.
         """
-        question = Question(tuple(map(_content, images)), model, version, top_k, min_score)
+        question = Question(
+            tuple(map(_content, images)), model, version, top_k, min_score, embedding, class_activation_map
+        )
         try:
             return self._classify(question, timeout, request_id)
         except IMAGE_ERRORS as error:
@@ -131,6 +142,9 @@ class Client:
         answer = self._transport.classify(question, call)
         if len(answer.results) != len(question.images):
             message = f"{len(question.images)} images were sent and {len(answer.results)} results came back"
+            raise InternalError(message, request_id=answer.request_id)
+        if missing := question.missing(answer):
+            message = f"the service left out the {missing}; is it older than this client?"
             raise InternalError(message, request_id=answer.request_id)
         return answer
 

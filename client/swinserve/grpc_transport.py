@@ -1,7 +1,7 @@
 """Question -> swinserve.v1.Classifier over gRPC -> Classification."""
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 from google.protobuf.message import Message
@@ -11,15 +11,18 @@ from swin_proto.v1 import classifier_pb2 as pb
 from swin_proto.v1 import classifier_pb2_grpc
 
 from .errors import UNREACHABLE, InternalError, InvalidRequest, SwinserveError, TooLarge, Unavailable, error_class
-from .results import Classification, ImageResult, Model, Prediction, Timing
+from .results import Classification, ImageResult, Model, Prediction, Region, Timing
 from .transport import Call, Question
+
+if TYPE_CHECKING:
+    from .arrays import Array
 
 Kind = type[SwinserveError]
 
 OPTIONS = (
     # How large a request may be is the service's to say; it answers TOO_LARGE where gRPC would only break off.
     ("grpc.max_send_message_length", -1),
-    # gRPC's own 4 MiB is too little for many images with a thousand predictions each; without end is too much.
+    # gRPC's own 4 MiB is too little for many images with a thousand predictions each, or maps; without end is too much.
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
 )
 # What an error says beside its code and message.
@@ -41,7 +44,11 @@ class GrpcTransport:
 
     def classify(self, question: Question, call: Call) -> Classification:
         answer, request_id = self._ask(self._stub.Classify, _request(question), call)
-        return _classification(answer, request_id)
+        try:
+            return _classification(answer, request_id)
+        except ValueError as error:
+            message = f"grpc://{self._target} does not answer as Swinserve does: {error}"
+            raise InternalError(message, request_id=request_id) from error
 
     def models(self, call: Call) -> list[Model]:
         answer, _ = self._ask(self._stub.ListModels, pb.ListModelsRequest(), call)
@@ -111,7 +118,12 @@ def _request(question: Question) -> pb.ClassifyRequest:
             model=question.model,
             version=question.version,
             images=[pb.Image(content=image) for image in question.images],
-            options=pb.ClassifyOptions(top_k=question.top_k, min_score=question.min_score),
+            options=pb.ClassifyOptions(
+                top_k=question.top_k,
+                min_score=question.min_score,
+                embedding=question.embedding,
+                class_activation_map=question.class_activation_map,
+            ),
         )
     except ValueError as error:
         # A top_k that no int32 holds: the service would refuse it, but the message cannot even say it.
@@ -119,6 +131,7 @@ def _request(question: Question) -> pb.ClassifyRequest:
 
 
 def _classification(answer: pb.ClassifyResponse, request_id: str) -> Classification:
+    """ValueError where an array or a region is none."""
     timing = answer.timing
     return Classification(
         model=answer.model,
@@ -138,7 +151,28 @@ def _result(result: pb.ImageResult, request_id: str) -> ImageResult:
         return ImageResult(
             error=kind(result.error.message, code=code, reason=result.error.reason, request_id=request_id)
         )
-    return ImageResult(tuple(Prediction(p.label, p.index, p.score) for p in result.predictions.predictions))
+    found = result.predictions
+    return ImageResult(
+        predictions=tuple(map(_prediction, found.predictions)),
+        embedding=_array(found.embedding, dimensions=1) if found.HasField("embedding") else None,
+        map_region=_region(found.map_region) if found.HasField("map_region") else None,
+    )
+
+
+def _prediction(found: pb.Prediction) -> Prediction:
+    has_map = found.HasField("class_activation_map")
+    activation_map = _array(found.class_activation_map, dimensions=2) if has_map else None
+    return Prediction(found.label, found.index, found.score, activation_map)
+
+
+def _array(tensor: pb.Tensor, dimensions: int) -> "Array":
+    from .arrays import array
+
+    return array(tensor.shape, tensor.data, dimensions)
+
+
+def _region(region: pb.Region) -> Region:
+    return Region(region.left, region.top, region.right, region.bottom)
 
 
 def _model(model: pb.Model) -> Model:
@@ -158,4 +192,7 @@ def _model(model: pb.Model) -> Model:
         backend_reason=model.backend_reason,
         batch_buckets=tuple(model.batch_buckets),
         weights=model.weights,
+        embedding_size=model.embedding_size,
+        activation_map_height=model.activation_map_height,
+        activation_map_width=model.activation_map_width,
     )

@@ -3,11 +3,15 @@
 KeyError, TypeError, ValueError or AttributeError where a body breaks the contract.
 """
 
+import base64
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import SwinserveError, error_class
-from .results import Classification, ImageResult, Model, Prediction, Timing
+from .results import Classification, ImageResult, Model, Prediction, Region, Timing
+
+if TYPE_CHECKING:
+    from .arrays import Array
 
 
 def classification(body: Mapping[str, Any], request_id: str) -> Classification:
@@ -45,14 +49,42 @@ def model(body: Mapping[str, Any]) -> Model:
         backend_reason=str(body["backend_reason"]),
         batch_buckets=tuple(map(int, body["batch_buckets"])),
         weights=str(body["weights"]),
+        embedding_size=int(body["embedding_size"]),
+        activation_map_height=int(body["activation_map_height"]),
+        activation_map_width=int(body["activation_map_width"]),
     )
 
 
 def _result(result: Mapping[str, Any], request_id: str) -> ImageResult:
     if "error" in result:
         return ImageResult(error=_error(result["error"], request_id))
-    predictions = result["predictions"]
-    return ImageResult(tuple(Prediction(str(p["label"]), int(p["index"]), float(p["score"])) for p in predictions))
+    return ImageResult(
+        predictions=tuple(map(_prediction, result["predictions"])),
+        embedding=_array(result.get("embedding"), dimensions=1),
+        map_region=_region(result.get("map_region")),
+    )
+
+
+def _prediction(body: Mapping[str, Any]) -> Prediction:
+    activation_map = _array(body.get("class_activation_map"), dimensions=2)
+    return Prediction(str(body["label"]), int(body["index"]), float(body["score"]), activation_map)
+
+
+def _array(body: Mapping[str, Any] | list[Any] | None, dimensions: int) -> "Array | None":
+    if body is None:
+        return None
+    from .arrays import array, listed
+
+    if isinstance(body, list):
+        # The form that nobody chose: the embedding of a model without classes comes unasked.
+        return listed(body, dimensions)
+    if body["dtype"] != "float32":
+        raise ValueError(f"numbers of type {body['dtype']!r} where float32 belongs")
+    return array([int(size) for size in body["shape"]], base64.b64decode(body["data"], validate=True), dimensions)
+
+
+def _region(body: Mapping[str, Any] | None) -> Region | None:
+    return None if body is None else Region(*(float(body[side]) for side in ("left", "top", "right", "bottom")))
 
 
 def _error(error: Mapping[str, Any], request_id: str) -> SwinserveError:

@@ -1,25 +1,59 @@
 """What a service answers, as frozen values that do not depend on the protocol."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .errors import SwinserveError
+
+if TYPE_CHECKING:
+    # numpy takes longer to import than all of this package, and most answers hold no array.
+    from .arrays import Array
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """One label of one image; `score` is the softmax probability, 0..1, and `index` the class in the model's output."""
+    """One label of one image; `score` is the softmax probability, 0..1, and `index` the class in the model's output.
+
+    `class_activation_map`, float32 (h, w), says how much each place of the image speaks for this class: its mean is the
+    class's logit. None if it was not asked for. Arrays have no single truth value, so neither it nor the embedding
+    takes part in `==`; and they are too long to be part of a repr.
+    """
 
     label: str
     index: int
     score: float
+    class_activation_map: "Array | None" = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle of the upright image (turned as its EXIF orientation says), in fractions of its width and height; it
+    lies partly outside 0..1 where preprocessing pads the image. ValueError for one that has no place on the image."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def __post_init__(self) -> None:
+        for low, high in ((self.left, self.right), (self.top, self.bottom)):
+            if not (math.isfinite(high - low) and low < high and low < 1 and high > 0):
+                raise ValueError(f"{self} is no region of an image")
 
 
 @dataclass(frozen=True)
 class ImageResult:
-    """One image's outcome: predictions, best first, or the error that a call with this image alone would raise."""
+    """One image's outcome: predictions, best first, or the error that a call with this image alone would raise.
+
+    `embedding`, float32 (D,), holds the pooled features before the head: if it was asked for, and always for a model
+    without classes. `map_region` is the part of the image that the class activation maps cover, if they were asked for.
+    """
 
     predictions: tuple[Prediction, ...] = ()
     error: SwinserveError | None = None
+    embedding: "Array | None" = field(default=None, compare=False, repr=False)
+    map_region: Region | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +87,12 @@ class Classification:
 @dataclass(frozen=True)
 class Model:
     """One served model version. `labels[i]` names output i; input sizes are in pixels; `weights` says "random" when
-    they were never trained; `versions` lists every served version of this name, the default first."""
+    they were never trained; `versions` lists every served version of this name, the default first.
+
+    `embedding_size` is the length of its embeddings, 0 if it has none to give; `activation_map_height` and `_width` are
+    the rows and columns of its class activation maps, 0 if its logits are not the mean of one. A model without a head
+    has no labels and answers with embeddings alone.
+    """
 
     name: str
     version: str
@@ -70,3 +109,6 @@ class Model:
     backend_reason: str
     batch_buckets: tuple[int, ...]
     weights: str
+    embedding_size: int
+    activation_map_height: int
+    activation_map_width: int

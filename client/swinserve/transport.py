@@ -4,18 +4,29 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from .results import Classification, Model
+from .results import Classification, ImageResult, Model
 
 
 @dataclass(frozen=True)
 class Question:
-    """What to classify and how. Empty `model` or `version`, or None, leave the choice to the service."""
+    """What to ask of which images. Empty `model` or `version`, or None, leave the choice to the service."""
 
     images: tuple[bytes, ...]
     model: str = ""
     version: str = ""
     top_k: int | None = None
     min_score: float = 0.0
+    embedding: bool = False
+    class_activation_map: bool = False
+
+    def missing(self, answer: Classification) -> str:
+        """What was asked for and is not in the answer, in words; "" if nothing is."""
+        good = [result for result in answer.results if result.error is None]
+        if self.embedding and any(result.embedding is None for result in good):
+            return "embedding"
+        if self.class_activation_map and any(_lacks_map(result) for result in good):
+            return "class activation map"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,11 @@ class Transport(Protocol):
     def model(self, name: str, version: str, call: Call) -> Model: ...
 
     def close(self) -> None: ...
+
+
+def _lacks_map(result: ImageResult) -> bool:
+    maps = [prediction.class_activation_map for prediction in result.predictions]
+    return any(values is None for values in maps) or (bool(maps) and result.map_region is None)
 
 
 def open_transport(url: str) -> Transport:

@@ -12,17 +12,22 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from annotated_types import Ge, Gt
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from swin_gateway.errors import StartError
 from swin_proto import CONTRACT_VERSION
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # What a file that is no archive of ours makes zipfile, json and our reading of them raise.
 BROKEN = (OSError, zipfile.BadZipFile, zlib.error, EOFError, LookupError, ValueError, TypeError, AttributeError)
+
+
+Count = Annotated[int, Ge(0)]
+Size = Annotated[int, Gt(0)]
 
 
 class Manifest(BaseModel):
@@ -36,7 +41,12 @@ class Manifest(BaseModel):
     version: str
     architecture: str
     input_size: tuple[int, int, int]  # channels, height, width
-    num_classes: int
+    num_classes: Count
+    """0 for a model without a head, which serves embeddings alone."""
+    embedding_size: Count
+    """0 if it has none to give."""
+    activation_map: tuple[Size, Size] | None
+    """(height, width) of a class activation map; None if the class logits are not the mean of one."""
     parameters: int
     multiply_adds: int
     weights: str
@@ -48,6 +58,16 @@ class Manifest(BaseModel):
     dtype: str
     created_with: dict[str, str]
 
+    @model_validator(mode="after")
+    def _serves_something(self) -> Self:
+        if not self.num_classes and (not self.embedding_size or self.activation_map):
+            raise ValueError("a model without classes has an embedding, and no activation map")
+        return self
+
+    @property
+    def identity(self) -> str:
+        return f"{self.name}@{self.version}"
+
 
 @dataclass(frozen=True)
 class Archive:
@@ -57,7 +77,7 @@ class Archive:
 
     @property
     def identity(self) -> str:
-        return f"{self.manifest.name}@{self.manifest.version}"
+        return self.manifest.identity
 
 
 def read_archive(path: Path) -> Archive:
@@ -77,13 +97,18 @@ def read_archive(path: Path) -> Archive:
     except FileNotFoundError:
         raise StartError(f"no model archive {path}") from None
     except BROKEN as broken:
-        reason = broken.errors()[0]["msg"] if isinstance(broken, ValidationError) else broken
+        reason = _first(broken) if isinstance(broken, ValidationError) else broken
         raise StartError(f"{path} is no complete model archive ({reason}); build it again") from None
     if digest != manifest.weights_sha256:
         raise StartError(f"{path}: the weights do not match their SHA-256 in the manifest; build it again")
     if len(labels) != manifest.num_classes:
         raise StartError(f"{path}: {len(labels)} labels for {manifest.num_classes} classes; build it again")
     return Archive(path, manifest, labels)
+
+
+def _first(invalid: ValidationError) -> str:
+    error = invalid.errors(include_url=False)[0]
+    return ": ".join([*map(str, error["loc"][:1]), error["msg"]])
 
 
 def _check_versions(path: Path, manifest: dict[str, object]) -> None:

@@ -14,45 +14,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
-from google.protobuf.json_format import MessageToDict
 
 from swin_gateway.admission import Place, passed
-from swin_gateway.errors import (
-    DeadlineExceeded,
-    InternalError,
-    InvalidRequest,
-    NotReady,
-    ServingError,
-    TooLarge,
-    Undecodable,
-    UnsupportedType,
-)
+from swin_gateway.errors import DeadlineExceeded, InternalError, InvalidRequest, NotReady, ServingError, TooLarge
 from swin_gateway.model import Models, ServedModel
+from swin_gateway.options import Options
+from swin_gateway.result import image_result, misfit, read_result
 from swin_gateway.worker import WorkerClient
 from swin_proto import CONTRACT_VERSION
-from swin_proto.v1.classifier_pb2 import (
-    ClassifyResponse,
-    ImageError,
-    ImageResult,
-    Prediction,
-    Predictions,
-    Timing,
-)
-from swin_proto.worker.v1.job_pb2 import Answer, Error, Job
+from swin_proto.v1.classifier_pb2 import ClassifyResponse, ImageResult, Timing
+from swin_proto.worker.v1.job_pb2 import Answer, Job
 
 log = structlog.get_logger("classifier")
-
-DEFAULT_TOP_K = 5
-MAX_TOP_K = 1000
-
-WORKER_ERRORS: dict[int, type[ServingError]] = {
-    Error.EXPIRED: DeadlineExceeded,
-    Error.UNSUPPORTED_TYPE: UnsupportedType,
-    Error.UNDECODABLE: Undecodable,
-    Error.TOO_LARGE: TooLarge,
-    Error.OUT_OF_MEMORY: NotReady,
-}
-"""What the worker says -> what the caller hears; any other kind is a bug (InternalError)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +35,32 @@ class Call:
     model: str
     version: str
     images: Sequence[bytes]
-    top_k: int | None
-    min_score: float
+    options: Options
     timeout: float | None
     request_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """What a call's images have in common once its options are known to fit its model."""
+
+    model: ServedModel
+    options: Options
+    deadline: float
+    """Monotonic seconds."""
+    request_id: str
+
+    def job(self, image: bytes) -> Job:
+        return Job(
+            contract_version=CONTRACT_VERSION,
+            request_id=self.request_id,
+            expires_at=self.deadline,
+            images=[image],
+            top_k=self.options.top_k,
+            min_score=self.options.min_score,
+            embedding=self.options.embedding,
+            class_activation_map=self.options.class_activation_map,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +79,7 @@ class Classifier:
         check_image: Callable[[bytes], None],
         *,
         max_images: int,
+        max_response_bytes: int,
         default_timeout: float,
         max_timeout: float,
     ) -> None:
@@ -93,6 +89,7 @@ class Classifier:
         self._workers = workers
         self._check_image = check_image
         self.max_images = max_images
+        self._max_response_bytes = max_response_bytes
         self._default_timeout = default_timeout
         self._max_timeout = max_timeout
 
@@ -102,17 +99,17 @@ class Classifier:
         Raises:
             ServingError: the call as a whole is refused, or its only image failed.
         """
-        model = self._accept(call)
-        deadline = time.monotonic() + self.time_limit(call.timeout)
+        accepted = self._accept(call)
+        model = accepted.model
         checked = [self._checked(model, image) for image in call.images]
         good = [image for image, error in zip(call.images, checked, strict=True) if error is None]
         if len(call.images) == 1 and checked[0] is not None:
             raise checked[0]
-        places = model.admission.admit(len(good), deadline=deadline)
+        places = model.admission.admit(len(good), deadline=accepted.deadline)
         try:
             answered = iter(
                 await asyncio.gather(
-                    *(self._one(model, call, image, place, deadline) for image, place in zip(good, places, strict=True))
+                    *(self._one(accepted, image, place) for image, place in zip(good, places, strict=True))
                 )
             )
         finally:
@@ -127,14 +124,14 @@ class Classifier:
         Raises:
             ServingError: the image is refused before it reaches the queue.
         """
-        model = self._accept(call)
-        deadline = time.monotonic() + self.time_limit(call.timeout)
+        accepted = self._accept(call)
+        model = accepted.model
         (image,) = call.images
         if error := self._checked(model, image):
             raise error
         place = await model.admission.admit_when_room()
         try:
-            return model, await self._one(model, call, image, place, deadline)
+            return model, await self._one(accepted, image, place)
         finally:
             place.leave()
 
@@ -144,8 +141,9 @@ class Classifier:
         Raises:
             ServingError: it failed.
         """
-        job = Job(contract_version=CONTRACT_VERSION, request_id="canary", images=[image], top_k=1)
-        answer = await self._run(model, job)
+        options = Options(top_k=1).for_model(model.manifest)
+        canary = Accepted(model=model, options=options, deadline=0, request_id="canary")  # 0: never expires
+        answer = await self._run(model, canary.job(image))
         if answer.results[0].WhichOneof("outcome") != "top_k":
             log.error("canary failed", model=model.name, error=answer.results[0].error.message)
             raise InternalError
@@ -153,26 +151,28 @@ class Classifier:
     async def _run(self, model: ServedModel, job: Job) -> Answer:
         """The worker's fitting answer; counts it as a sign of life here, where abandoned ones pass as well."""
         answer = await self._workers.run(model.name, model.version, job)
-        if answer.contract_version != CONTRACT_VERSION or len(answer.results) != len(job.images):
-            log.error("answer does not fit", answer=MessageToDict(answer), request_id=job.request_id)
+        if why := misfit(answer, job, model.manifest):
+            log.error("answer does not fit", why=why, model=model.name, request_id=job.request_id)
             raise InternalError
         if answer.results[0].WhichOneof("outcome") == "top_k":
             model.take(answer)
         return answer
 
-    def _accept(self, call: Call) -> ServedModel:
+    def _accept(self, call: Call) -> Accepted:
         model = self.models.find(call.model, call.version)
         if not call.images:
             raise InvalidRequest("no image in the request; send at least one")
         if len(call.images) > self.max_images:
             raise TooLarge(f"more than the {self.max_images} images taken in one call; send several calls")
-        if call.top_k is not None and not 1 <= call.top_k <= MAX_TOP_K:
-            raise InvalidRequest(f"top_k is {call.top_k}, must be from 1 to {MAX_TOP_K}")
-        if not 0.0 <= call.min_score <= 1.0:
-            raise InvalidRequest(f"min_score is {call.min_score}, must be from 0 to 1")
+        options = call.options.for_model(model.manifest)
+        size = len(call.images) * options.answer_bytes(model.manifest)
+        if size > self._max_response_bytes:
+            most = self._max_response_bytes
+            raise TooLarge(f"the answer could have {size} bytes, more than {most}; send fewer images or a lower top_k")
         if not model.workers.loaded:
             raise NotReady(f"{model.name} is still loading; try again")
-        return model
+        deadline = time.monotonic() + self.time_limit(call.timeout)
+        return Accepted(model=model, options=options, deadline=deadline, request_id=call.request_id)
 
     def time_limit(self, asked: float | None) -> float:
         """Seconds that a call may take which asks for that many.
@@ -196,15 +196,17 @@ class Classifier:
             return error
         return None
 
-    async def _one(self, model: ServedModel, call: Call, image: bytes, place: Place, deadline: float) -> Classified:
+    async def _one(self, accepted: Accepted, image: bytes, place: Place) -> Classified:
         """One admitted image; its failure is part of the result."""
+        model, deadline, job = accepted.model, accepted.deadline, accepted.job(image)
         entered = time.monotonic()
         dispatched = entered
 
         async def dispatch() -> Answer:
             nonlocal dispatched
-            dispatched = time.monotonic()
-            answer = await self._run(model, _job(call, image, deadline))
+            async with model.room(accepted.options.answer_bytes(model.manifest)):
+                dispatched = time.monotonic()
+                answer = await self._run(model, job)
             model.metrics.batch(answer)
             return answer
 
@@ -213,7 +215,7 @@ class Classifier:
         try:
             answer = await model.admission.run(place, dispatch, deadline=deadline)
             timing = _timing(answer, entered, dispatched)
-            result = self._result(model, answer, call.request_id)
+            result = read_result(answer.results[0], job, model)
         except ServingError as error:
             result = error
         except asyncio.CancelledError:
@@ -221,19 +223,6 @@ class Classifier:
             raise
         _observe(model, result, timing)
         return Classified(result, timing)
-
-    def _result(self, model: ServedModel, answer: Answer, request_id: str) -> ImageResult:
-        """Raises ServingError when the worker's answer is an error."""
-        outcome = answer.results[0]
-        if outcome.WhichOneof("outcome") != "top_k":
-            error = WORKER_ERRORS.get(outcome.error.kind)
-            if error is None:
-                log.error("worker error", model=model.name, message=outcome.error.message, request_id=request_id)
-                raise InternalError
-            raise error(outcome.error.message)
-        pairs = zip(outcome.top_k.indices, outcome.top_k.scores, strict=True)
-        predictions = [Prediction(label=model.labels[index], index=index, score=score) for index, score in pairs]
-        return ImageResult(predictions=Predictions(predictions=predictions))
 
     def _response(self, model: ServedModel, images: list[Classified]) -> ClassifyResponse:
         if len(images) == 1 and isinstance(images[0].result, ServingError):
@@ -247,25 +236,6 @@ class Classifier:
             results=[image_result(image.result) for image in images],
             timing=slowest.timing,
         )
-
-
-def image_result(result: ImageResult | ServingError) -> ImageResult:
-    """An error as the message that stands in for an image's predictions."""
-    if isinstance(result, ImageResult):
-        return result
-    code: int = result.grpc.value[0]
-    return ImageResult(error=ImageError(code=code, reason=result.reason, message=result.message))
-
-
-def _job(call: Call, image: bytes, deadline: float) -> Job:
-    return Job(
-        contract_version=CONTRACT_VERSION,
-        request_id=call.request_id,
-        expires_at=deadline,
-        images=[image],
-        top_k=call.top_k or DEFAULT_TOP_K,
-        min_score=call.min_score,
-    )
 
 
 def _timing(answer: Answer, entered: float, dispatched: float) -> Timing:

@@ -17,9 +17,11 @@ from google.rpc.error_details_pb2 import ErrorInfo, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from swin_gateway.calls import Calls, Served
-from swin_gateway.classifier import Call, Classifier, image_result
+from swin_gateway.classifier import Call, Classifier
 from swin_gateway.errors import DeadlineExceeded, Draining, ServingError
+from swin_gateway.options import DEFAULT_TOP_K, Options
 from swin_gateway.request_id import REQUEST_ID, request_id_from
+from swin_gateway.result import image_result
 from swin_proto.v1.classifier_pb2 import (
     ClassifyOptions,
     ClassifyRequest,
@@ -179,8 +181,12 @@ def _call(
         model=request.model,
         version=request.version,
         images=images,
-        top_k=options.top_k if options.HasField("top_k") else None,
-        min_score=options.min_score,
+        options=Options(
+            top_k=options.top_k if options.HasField("top_k") else DEFAULT_TOP_K,
+            min_score=options.min_score,
+            embedding=options.embedding,
+            class_activation_map=options.class_activation_map,
+        ),
         timeout=timeout,
         request_id=request_id,
     )

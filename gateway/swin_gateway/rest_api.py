@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from importlib.metadata import version
 from typing import Annotated, Any, TypeVar
 
@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 
 from swin_gateway.body import BodyReader, JsonBody
 from swin_gateway.calls import Calls, Served
-from swin_gateway.classifier import DEFAULT_TOP_K, MAX_TOP_K, Call, Classifier
+from swin_gateway.classifier import Call, Classifier
 from swin_gateway.errors import Cancelled, DeadlineExceeded, Draining, InvalidRequest, NotFound, ServingError
 from swin_gateway.readiness import Readiness
 from swin_gateway.rest_frame import RestFrame, error_response
@@ -32,6 +32,7 @@ from swin_gateway.rest_json import (
     model_body,
     response_body,
 )
+from swin_gateway.rest_options import RestOptions
 
 T = TypeVar("T")
 
@@ -61,9 +62,9 @@ BODY = {
     }
 }
 ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorBody, "description": "Malformed request, or an option out of range"},
+    400: {"model": ErrorBody, "description": "Malformed request, an option out of range or not for this model"},
     404: {"model": ErrorBody, "description": "No such model or version"},
-    413: {"model": ErrorBody, "description": "Too many bytes, pixels or images"},
+    413: {"model": ErrorBody, "description": "Too many bytes, pixels or images, or too large an answer"},
     415: {"model": ErrorBody, "description": "Not an image type taken here"},
     422: {"model": ErrorBody, "description": "Truncated or corrupt image"},
     429: {"model": ErrorBody, "description": "Shed: try again after Retry-After seconds"},
@@ -71,9 +72,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     503: {"model": ErrorBody, "description": "Not ready or draining: try again after Retry-After seconds"},
     504: {"model": ErrorBody, "description": "The deadline passed"},
 }
-OPTIONS = {"top_k", "min_score"}
-TopK = Annotated[int | None, Query(description=f"predictions per image, 1..{MAX_TOP_K}; default {DEFAULT_TOP_K}")]
-MinScore = Annotated[float, Query(description="leave out predictions with a lower score, 0..1")]
+OptionsQuery = Annotated[RestOptions, Query()]
 Timeout = Annotated[float | None, Header(alias="x-request-timeout", description="deadline in seconds")]
 
 
@@ -117,29 +116,21 @@ class RestApi:
         router.get("/", include_in_schema=False)(self.root)
         return router
 
-    async def classify(
-        self, request: Request, top_k: TopK = None, min_score: MinScore = 0.0, timeout: Timeout = None
-    ) -> JSONResponse:
+    async def classify(self, request: Request, options: OptionsQuery, timeout: Timeout = None) -> JSONResponse:
         """One result or error per image, in order. A call with one image fails with that image's error."""
-        return await self._classify(request, "", "", top_k, min_score, timeout)
+        return await self._classify(request, "", "", options, timeout)
 
     async def classify_model(
-        self, request: Request, model: str, top_k: TopK = None, min_score: MinScore = 0.0, timeout: Timeout = None
+        self, request: Request, model: str, options: OptionsQuery, timeout: Timeout = None
     ) -> JSONResponse:
         """One result or error per image, in order. A call with one image fails with that image's error."""
-        return await self._classify(request, model, "", top_k, min_score, timeout)
+        return await self._classify(request, model, "", options, timeout)
 
     async def classify_version(
-        self,
-        request: Request,
-        model: str,
-        version: str,
-        top_k: TopK = None,
-        min_score: MinScore = 0.0,
-        timeout: Timeout = None,
+        self, request: Request, model: str, version: str, options: OptionsQuery, timeout: Timeout = None
     ) -> JSONResponse:
         """One result or error per image, in order. A call with one image fails with that image's error."""
-        return await self._classify(request, model, version, top_k, min_score, timeout)
+        return await self._classify(request, model, version, options, timeout)
 
     async def models(self, request: Request) -> JSONResponse:
         """Every model version that is served."""
@@ -175,38 +166,49 @@ class RestApi:
         return JSONResponse(model_body(self._classifier.models.describe(name, version)))
 
     async def _classify(
-        self, request: Request, model: str, version: str, top_k: int | None, min_score: float, timeout: float | None
+        self, request: Request, name: str, version: str, asked: RestOptions, timeout: float | None
     ) -> JSONResponse:
         call = served(request)
         call.method = "Classify"
         if call.arrived_late:
             raise Draining("the service is shutting down; another instance can answer this")
-        if unknown := sorted(set(request.query_params) - OPTIONS):
-            raise InvalidRequest(f"unknown option {', '.join(unknown)}; there are {', '.join(sorted(OPTIONS))}")
-        call.by(self._classifier.models.find(model, version))
+        _refuse_unknown(request.query_params)
+        model = self._classifier.models.find(name, version)
+        call.by(model)
+        asked.options.for_model(model.manifest)  # here already, so that a refusal need not wait for the body
         deadline = time.monotonic() + self._classifier.time_limit(timeout)
-        try:
-            async with asyncio.timeout_at(deadline):
-                images = await self._body.images(request)
-        except TimeoutError:
-            raise DeadlineExceeded("the deadline passed while the request was being sent") from None
+        images = await self._images(request, deadline)
+        asked.check_listed(model.manifest, len(images))
         answer = self._classifier.classify(
             Call(
-                model=model,
+                model=name,
                 version=version,
                 images=images,
-                top_k=top_k,
-                min_score=min_score,
+                options=asked.options,
                 timeout=deadline - time.monotonic(),
                 request_id=call.request_id,
             )
         )
-        return JSONResponse(response_body(await _unless_disconnected(request, answer), call.request_id))
+        return JSONResponse(response_body(await _unless_disconnected(request, answer), asked, call.request_id))
+
+    async def _images(self, request: Request, deadline: float) -> list[bytes]:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._body.images(request)
+        except TimeoutError:
+            raise DeadlineExceeded("the deadline passed while the request was being sent") from None
 
 
 def served(request: Request) -> Served:
     call: Served = request.scope["swinserve"]
     return call
+
+
+def _refuse_unknown(query: Iterable[str]) -> None:
+    """A misspelt option must not be silently without effect."""
+    known = sorted(RestOptions.model_fields)
+    if unknown := sorted(set(query) - set(known)):
+        raise InvalidRequest(f"unknown option {', '.join(unknown)}; there are {', '.join(known)}")
 
 
 async def _unless_disconnected(request: Request, answer: Coroutine[Any, Any, T]) -> T:

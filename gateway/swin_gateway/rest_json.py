@@ -5,13 +5,16 @@ The dicts are built by hand because protobuf's own JSON would print int64 as str
 
 from __future__ import annotations
 
-from typing import Any
+import base64
+import struct
+from typing import Any, Literal
 
 from grpc import StatusCode
 from pydantic import BaseModel, Field
 
 from swin_gateway.errors import ServingError
-from swin_proto.v1.classifier_pb2 import ClassifyResponse, ImageResult, Model
+from swin_gateway.rest_options import Form, RestOptions
+from swin_proto.v1.classifier_pb2 import ClassifyResponse, ImageResult, Model, Predictions, Region, Tensor
 
 CODE_NAMES: dict[int, str] = {code.value[0]: code.name for code in StatusCode}
 
@@ -27,16 +30,42 @@ class ErrorBody(BaseModel):
     error: ErrorJson
 
 
+class TensorJson(BaseModel):
+    """Numbers in base64."""
+
+    shape: list[int]
+    dtype: Literal["float32"]
+    data: str = Field(description="base64 of the little-endian numbers, the last dimension fastest")
+
+
+class RegionJson(BaseModel):
+    """A rectangle of the upright image in fractions of its width and height; partly outside 0..1 where it is padded."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
 class PredictionJson(BaseModel):
     label: str
     index: int
     score: float = Field(description="softmax probability, 0..1")
+    class_activation_map: list[list[float]] | TensorJson | None = Field(
+        None, description="rows and columns; its mean is the class's logit. Absent unless asked for"
+    )
 
 
 class ResultJson(BaseModel):
-    """Either predictions, best first, or the image's own error."""
+    """Either predictions, best first, with what was asked for beside them, or the image's own error."""
 
-    predictions: list[PredictionJson] | None = None
+    predictions: list[PredictionJson] | None = Field(None, description="empty for a model without classes")
+    embedding: list[float] | TensorJson | None = Field(
+        None, description="the pooled features before the head. Absent unless asked for or the model has no classes"
+    )
+    map_region: RegionJson | None = Field(
+        None, description="what part of the image the class activation maps cover. Absent unless they were asked for"
+    )
     error: ErrorJson | None = None
 
 
@@ -66,7 +95,7 @@ class ModelJson(BaseModel):
     architecture: str
     input_height: int
     input_width: int
-    labels: list[str]
+    labels: list[str] = Field(description="empty for a model without classes")
     parameters: int
     multiply_adds: int
     dtype: str
@@ -74,6 +103,9 @@ class ModelJson(BaseModel):
     backend_reason: str
     batch_buckets: list[int]
     weights: str
+    embedding_size: int = Field(description="0 if it has no embedding to give")
+    activation_map_height: int = Field(description="0 if it has no class activation map to give")
+    activation_map_width: int
 
 
 class ModelsJson(BaseModel):
@@ -91,14 +123,14 @@ def error_body(error: ServingError, request_id: str) -> dict[str, Any]:
     return {"error": _error(error.grpc.name, error.reason, error.message, request_id)}
 
 
-def response_body(response: ClassifyResponse, request_id: str) -> dict[str, Any]:
+def response_body(response: ClassifyResponse, asked: RestOptions, request_id: str) -> dict[str, Any]:
     timing = response.timing
     return {
         "model": response.model,
         "version": response.version,
         "backend": response.backend,
         "dtype": response.dtype,
-        "results": [_result(result, request_id) for result in response.results],
+        "results": [_result(result, asked, request_id) for result in response.results],
         "timing": {
             "queue": timing.queue,
             "batch_wait": timing.batch_wait,
@@ -116,15 +148,40 @@ def model_body(model: Model) -> dict[str, Any]:
     }
 
 
-def _result(result: ImageResult, request_id: str) -> dict[str, Any]:
+def _result(result: ImageResult, asked: RestOptions, request_id: str) -> dict[str, Any]:
     if result.WhichOneof("outcome") == "error":
         error = result.error
         return {"error": _error(CODE_NAMES[error.code], error.reason, error.message, request_id)}
-    return {
-        "predictions": [
-            {"label": each.label, "index": each.index, "score": each.score} for each in result.predictions.predictions
-        ]
-    }
+    answer = result.predictions
+    body: dict[str, Any] = {"predictions": _predictions(answer, asked.class_activation_map)}
+    if answer.HasField("embedding"):
+        body["embedding"] = _numbers(answer.embedding, asked.embedding)
+    if answer.HasField("map_region"):
+        body["map_region"] = _region(answer.map_region)
+    return body
+
+
+def _predictions(answer: Predictions, form: Form) -> list[dict[str, Any]]:
+    predictions = []
+    for each in answer.predictions:
+        body: dict[str, Any] = {"label": each.label, "index": each.index, "score": each.score}
+        if each.HasField("class_activation_map"):
+            body["class_activation_map"] = _numbers(each.class_activation_map, form)
+        predictions.append(body)
+    return predictions
+
+
+def _numbers(tensor: Tensor, form: Form) -> Any:
+    """A tensor of one or two dimensions as a (nested) list, or in base64."""
+    shape = list(tensor.shape)
+    if form == "base64":
+        return {"shape": shape, "dtype": "float32", "data": base64.b64encode(tensor.data).decode()}
+    rows = [list(row) for row in struct.iter_unpack(f"<{shape[-1]}f", tensor.data)]
+    return rows if len(shape) > 1 else rows[0]
+
+
+def _region(region: Region) -> dict[str, float]:
+    return {"left": region.left, "top": region.top, "right": region.right, "bottom": region.bottom}
 
 
 def _error(code: str, reason: str, message: str, request_id: str) -> dict[str, str]:

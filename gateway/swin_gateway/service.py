@@ -30,6 +30,7 @@ from swin_gateway.images import HeaderCheck
 from swin_gateway.java import find_java
 from swin_gateway.metrics import Metrics
 from swin_gateway.model import Models, ServedModel
+from swin_gateway.options import EVERYTHING
 from swin_gateway.readiness import Readiness
 from swin_gateway.rest_api import RestApi
 from swin_gateway.settings import ServeSettings
@@ -63,14 +64,17 @@ class Service:
         self._settings = settings
         self._stopping = stop
         message_bytes = settings.max_request_bytes + MESSAGE_OVERHEAD
+        # TorchServe ends a worker that answers more than its limit; a job, and so its answer, holds one image.
+        answers = [EVERYTHING.answer_bytes(archive.manifest) + MESSAGE_OVERHEAD for archive in archives]
+        hop_bytes = max([message_bytes, *answers])
         self.metrics = Metrics()
         self.torchserve = TorchServe(
             archives,
             java=find_java(settings.java),
             heap_mb=settings.java_heap_mb,
-            max_message_bytes=message_bytes,
+            max_message_bytes=hop_bytes,
         )
-        self._workers = WorkerClient(f"127.0.0.1:{self.torchserve.grpc_port}", max_message_bytes=message_bytes)
+        self._workers = WorkerClient(f"127.0.0.1:{self.torchserve.grpc_port}", max_message_bytes=hop_bytes)
         models = [
             ServedModel(
                 archive,
@@ -84,6 +88,7 @@ class Service:
             self._workers,
             HeaderCheck(settings.max_image_bytes, settings.max_pixels, settings.formats),
             max_images=settings.max_images,
+            max_response_bytes=settings.max_response_bytes,
             default_timeout=settings.default_timeout,
             max_timeout=settings.max_timeout,
         )
@@ -216,7 +221,8 @@ class Service:
         server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", message_bytes),
-                ("grpc.max_send_message_length", message_bytes),
+                # An answer that would be too large is refused before it is computed; gRPC would refuse it after.
+                ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),  # else a second instance would silently share the port
             ]
         )

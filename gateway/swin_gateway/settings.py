@@ -56,6 +56,9 @@ class ServeSettings(BaseSettings):
     max_image_bytes: Positive = Field(10 * 2**20, description="largest encoded image")
     max_request_bytes: Positive = Field(24 * 2**20, description="largest request body or gRPC message")
     max_images: Positive = Field(64, description="most images in one call")
+    max_response_bytes: Positive = Field(
+        48 * 2**20, description="most bytes of embeddings and class activation maps in one call's answer"
+    )
     max_pixels: Annotated[int, Gt(0), Le(WORKER_MAX_PIXELS)] = Field(
         WORKER_MAX_PIXELS,
         description="most pixels of one image, read from its header; workers take no more",

@@ -1,4 +1,4 @@
-"""The pipeline: requests -> drop expired -> decode pool -> uint8 batch -> engine -> top-k, one result per image.
+"""The pipeline: requests -> drop expired -> decode pool -> uint8 batch -> engine -> one result per image.
 
 Every failure is a value in its image's place; nothing crosses the batch.
 """
@@ -11,13 +11,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
 
+from swin_handler.decode import Decoded
 from swin_handler.engine import Engine
 from swin_handler.errors import Expired, ImageError, InternalFailure, OutOfMemory
+from swin_handler.outputs import Outputs
+from swin_handler.request import Request
+from swin_handler.result import ActivationMaps, Predictions, Result
 
 log = logging.getLogger(__name__)
 
@@ -26,28 +30,7 @@ STICKY_EXIT = 70
 _A_BUG = "the worker failed on this image; its log has the traceback"
 
 
-@dataclass(frozen=True)
-class Request:
-    """What one row asks: every image gets its own result."""
-
-    images: tuple[bytes, ...]
-    top_k: int
-    min_score: float = 0.0
-    expires_at: float | None = None
-    """time.monotonic() after which nobody reads the answer"""
-    request_id: str = ""
-    """The gateway's, for the log"""
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Best first, both of the same length; scores are softmax probabilities."""
-
-    indices: tuple[int, ...]
-    scores: tuple[float, ...]
-
-
-Result = Ranking | ImageError
+_Row = tuple[Request, Decoded]
 
 
 @dataclass
@@ -65,7 +48,7 @@ class Facts:
 
 
 class Pipeline:
-    def __init__(self, decode: Callable[[bytes], torch.Tensor], engine: Engine, pool: Executor) -> None:
+    def __init__(self, decode: Callable[[bytes], Decoded], engine: Engine, pool: Executor) -> None:
         self._decode = decode
         self._engine = engine
         self._pool = pool
@@ -74,22 +57,19 @@ class Pipeline:
         """One list per request, one result per image, in order; `facts` is filled in."""
         with _seconds() as decode_seconds:
             decoded = self._decode_all(requests)
-        good = [(request, pixels) for request, pixels in decoded if isinstance(pixels, torch.Tensor)]
+        good = [(request, image) for request, image in decoded if isinstance(image, Decoded)]
         with _seconds() as inference_seconds:
-            logits = iter(self._infer([pixels for _, pixels in good], facts))
-        ranked = [
-            _rank(next(logits), request) if isinstance(pixels, torch.Tensor) else pixels for request, pixels in decoded
-        ]
+            inferred = iter(self._infer(good, facts))
         facts.decode_seconds, facts.inference_seconds = decode_seconds(), inference_seconds()
-        results = iter(ranked)
+        results = (next(inferred) if isinstance(image, Decoded) else image for _, image in decoded)
         return [list(islice(results, len(request.images))) for request in requests]
 
-    def _decode_all(self, requests: Sequence[Request]) -> list[tuple[Request, torch.Tensor | ImageError]]:
+    def _decode_all(self, requests: Sequence[Request]) -> list[tuple[Request, Decoded | ImageError]]:
         owners = [request for request in requests for _ in request.images]
         images = [image for request in requests for image in request.images]
         return list(zip(owners, self._pool.map(self._decode_one, owners, images), strict=True))
 
-    def _decode_one(self, request: Request, image: bytes) -> torch.Tensor | ImageError:
+    def _decode_one(self, request: Request, image: bytes) -> Decoded | ImageError:
         # Asked just before the work: under load much of a batch may expire while its first images decode.
         if request.expires_at is not None and time.monotonic() > request.expires_at:
             return Expired("the deadline had passed before the image was decoded")
@@ -101,46 +81,69 @@ class Pipeline:
             log.exception("request %s: unexpected failure while decoding %d bytes", request.request_id, len(image))
             return InternalFailure(_A_BUG)
 
-    def _infer(self, images: list[torch.Tensor], facts: Facts) -> list[torch.Tensor | ImageError]:
-        """images: each uint8 (H, W, 3) -> logits of each, float32 (classes,)"""
+    def _infer(self, rows: Sequence[_Row], facts: Facts) -> list[Result]:
         largest = self._engine.buckets[-1]
-        logits: list[torch.Tensor | ImageError] = []
-        for start in range(0, len(images), largest):
-            chunk = torch.stack(images[start : start + largest])  # (B, H, W, 3)
+        results: list[Result] = []
+        for start in range(0, len(rows), largest):
+            chunk = rows[start : start + largest]
             facts.batch_size += len(chunk)
             facts.padded_size += self._engine.bucket(len(chunk))
-            logits += self._forward(chunk)
-        return logits
+            results += self._forward(chunk)
+        return results
 
-    def _forward(self, pixels: torch.Tensor, *, may_split: bool = True) -> list[torch.Tensor | ImageError]:
+    def _forward(self, rows: Sequence[_Row], *, may_split: bool = True) -> list[Result]:
         try:
-            return list(self._engine.run(pixels))
+            return self._answer(rows)
         except Exception as error:
             if not _is_out_of_memory(error):
                 _exit_if_sticky(error)
-                log.exception("the forward pass of %d images failed", len(pixels))
-                return [InternalFailure(_A_BUG)] * len(pixels)
+                log.exception("the forward pass of %d images failed", len(rows))
+                return [InternalFailure(_A_BUG)] * len(rows)
         # Outside the except block: the exception's frames keep the tensors alive that must be freed first.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         if not may_split:
-            log.error("no memory for a batch of %d", len(pixels))
-            return [OutOfMemory("the device had no memory for this image; try again")] * len(pixels)
-        log.warning("no memory for a batch of %d: trying its halves", len(pixels))
-        halves = torch.split(pixels, (len(pixels) + 1) // 2)
-        return [row for half in halves for row in self._forward(half, may_split=False)]
+            log.error("no memory for a batch of %d", len(rows))
+            return [OutOfMemory("the device had no memory for this image; try again")] * len(rows)
+        log.warning("no memory for a batch of %d: trying its halves", len(rows))
+        middle = (len(rows) + 1) // 2
+        return [
+            result for half in (rows[:middle], rows[middle:]) if half for result in self._forward(half, may_split=False)
+        ]
+
+    def _answer(self, rows: Sequence[_Row]) -> list[Result]:
+        """One forward pass; whatever else reads the device happens in here, where its errors are understood."""
+        outputs = self._engine.run(torch.stack([image.pixels for _, image in rows]))  # of (B, H, W, 3)
+        embeddings = _embeddings(outputs, [request for request, _ in rows])
+        results: list[Result] = []
+        for index, (request, image) in enumerate(rows):
+            found = _rank(outputs.logits[index], embeddings.get(index), request)
+            if request.class_activation_map and isinstance(found, Predictions):
+                assert outputs.features is not None, "the service refuses what the model cannot give"
+                maps = self._engine.activation_maps(outputs.features[index], found.indices)
+                found = replace(found, activation_maps=ActivationMaps(maps, image.region))
+            results.append(found)
+        return results
 
 
-def _rank(logits: torch.Tensor | ImageError, request: Request) -> Result:
+def _embeddings(outputs: Outputs, requests: Sequence[Request]) -> dict[int, torch.Tensor]:
+    """Row -> float32 (D,) on the CPU, for the rows that ask, or all if there is nothing else; moved in one go."""
+    headless = not outputs.logits.shape[1]
+    rows = [index for index, request in enumerate(requests) if request.embedding or headless]
+    if not rows:
+        return {}
+    assert outputs.embedding is not None, "the service refuses what the model cannot give"
+    return dict(zip(rows, outputs.embedding[rows].float().cpu(), strict=True))
+
+
+def _rank(logits: torch.Tensor, embedding: torch.Tensor | None, request: Request) -> Predictions | ImageError:
     """logits: (classes,) -> the top_k classes whose score is at least min_score"""
-    if isinstance(logits, ImageError):
-        return logits
-    if not bool(torch.isfinite(logits).all()):
-        log.error("the model gave logits that are not finite")
+    if not all(bool(torch.isfinite(values).all()) for values in (logits, embedding) if values is not None):
+        log.error("the model gave numbers that are not finite")
         return InternalFailure("the model gave no finite answer for this image")
     scores, indices = torch.softmax(logits.float(), dim=0).topk(min(request.top_k, len(logits)))
     kept = int((scores >= request.min_score).sum())  # scores descend: the kept ones come first
-    return Ranking(tuple(indices[:kept].tolist()), tuple(scores[:kept].tolist()))
+    return Predictions(tuple(indices[:kept].tolist()), tuple(scores[:kept].tolist()), embedding)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -13,9 +13,9 @@ from typing import Any, Self
 
 from swin_handler.errors import BadArchive
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 """Version of the job and answer (job.proto); a test holds it equal to swin_proto.CONTRACT_VERSION."""
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of the archive's layout, that is of swinserve.json."""
 
 BACKENDS = ("auto", "eager", "inductor")
@@ -64,6 +64,16 @@ class HandlerConfig:
 
 
 @dataclass(frozen=True)
+class Abilities:
+    """What a model can give beside logits."""
+
+    embedding_size: int = 0
+    """0: none"""
+    activation_map: tuple[int, int] | None = None
+    """(height, width); None: its logits are not the mean of one"""
+
+
+@dataclass(frozen=True)
 class Manifest:
     """swinserve.json: what the archive holds; the gateway reads the same keys without torch."""
 
@@ -75,6 +85,11 @@ class Manifest:
     input_size: tuple[int, int, int]
     """(channels, height, width)"""
     num_classes: int
+    """0: no head, it serves embeddings alone"""
+    embedding_size: int
+    """0: it has no embedding to give"""
+    activation_map: tuple[int, int] | None
+    """(height, width); None: its logits are not the mean of a class activation map"""
     parameters: int
     multiply_adds: int
     """Of one image."""
@@ -108,8 +123,27 @@ class Manifest:
         _refuse_keys(values, names, "swinserve.json")
         missing = sorted(names - values.keys())
         _require(not missing, f"swinserve.json lacks {', '.join(missing)}")
-        tuples = {key: tuple(values[key]) for key in ("input_size", "batch_buckets")}
-        return cls(**{**values, **tuples})
+        lists = ("input_size", "batch_buckets", "activation_map")
+        tuples = {key: tuple(values[key]) for key in lists if isinstance(values[key], list)}
+        manifest = cls(**{**values, **tuples})
+        manifest._check()
+        return manifest
+
+    @property
+    def abilities(self) -> Abilities:
+        return Abilities(self.embedding_size, self.activation_map)
+
+    def _check(self) -> None:
+        size = self.activation_map
+        for name in ("num_classes", "embedding_size"):
+            value = getattr(self, name)
+            _require(_is_int(value, 0), f"swinserve.json: {name} must be a whole number from 0 up, not {value!r}")
+        _require(
+            size is None or (isinstance(size, tuple) and len(size) == 2 and all(_is_int(edge, 1) for edge in size)),
+            f"swinserve.json: activation_map must be null or [height, width], not {size!r}",
+        )
+        _require(self.num_classes + self.embedding_size > 0, "swinserve.json: neither classes nor an embedding")
+        _require(size is None or self.num_classes > 0, "swinserve.json: activation_map without a class")
 
 
 def _refuse_keys(values: Mapping[str, Any], known: set[str], where: str) -> None:

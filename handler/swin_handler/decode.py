@@ -1,4 +1,4 @@
-"""Encoded image (bytes) -> decoded RGB image -> timm's own resize and crop -> uint8 tensor (H, W, 3)."""
+"""Encoded image (bytes) -> decoded RGB image -> timm's own resize and crop -> uint8 tensor (H, W, 3) and its region."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import struct
 import warnings
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 from timm.data.transforms_factory import create_transform
 
+from swin_handler import region
 from swin_handler.errors import TooLarge, Undecodable, UnsupportedType
+from swin_handler.region import Region
 
 SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -44,6 +46,13 @@ _CORRUPT = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, Ty
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
+class Decoded(NamedTuple):
+    pixels: torch.Tensor
+    """The model's input, uint8 (H, W, 3)."""
+    region: Region
+    """What of the upright image it covers."""
+
+
 class Decoder:
     """Turns one encoded image into the model's input; safe to call from many threads.
 
@@ -53,19 +62,22 @@ class Decoder:
 
     def __init__(self, data_config: Mapping[str, Any], *, max_pixels: int) -> None:
         # normalize=False: the same resize and crop, uint8 out; the engine normalises on the device.
-        self._transform = create_transform(**data_config, normalize=False)
+        self._resize, self._crop, self._to_tensor = create_transform(**data_config, normalize=False).transforms
         self._max_pixels = max_pixels
         height, width = data_config["input_size"][-2:]
+        self._input_size = (width, height)
         self._resized_edge = math.floor(max(height, width) / data_config["crop_pct"])
         Image.init()  # registering the formats lazily is not thread-safe
 
-    def __call__(self, data: bytes) -> torch.Tensor:
+    def __call__(self, data: bytes) -> Decoded:
         image = self.rgb(data)
         try:
-            pixels: torch.Tensor = self._transform(image)  # (3, H, W)
+            resized: Image.Image = self._resize(image)
+            pixels: torch.Tensor = self._to_tensor(self._crop(resized))  # (3, H, W)
         except ValueError as error:
             raise Undecodable(f"the image cannot be resized for the model: {error}") from error
-        return pixels.permute(1, 2, 0).contiguous()  # (H, W, 3); the layout Pillow had, so nothing is copied
+        # (H, W, 3) is the layout Pillow had, so nothing is copied.
+        return Decoded(pixels.permute(1, 2, 0).contiguous(), region.of_centre_crop(resized.size, self._input_size))
 
     def rgb(self, data: bytes) -> Image.Image:
         """Upright, opaque RGB image of the first frame."""

@@ -9,10 +9,11 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from swin_handler.batch import Facts, Ranking, Request, Result
+from swin_handler.batch import Facts
 from swin_handler.config import CONTRACT_VERSION
-from swin_handler.errors import BadJob
-from swin_handler.raw import DEFAULT_TOP_K
+from swin_handler.errors import BadJob, ImageError
+from swin_handler.request import Request
+from swin_handler.result import ActivationMaps, Result, wire
 
 
 def parse(data: bytes) -> Request:
@@ -29,8 +30,10 @@ def parse(data: bytes) -> Request:
         )
     return Request(
         images=tuple(job.images),
-        top_k=job.top_k or DEFAULT_TOP_K,
+        top_k=job.top_k,
         min_score=job.min_score,
+        embedding=job.embedding,
+        class_activation_map=job.class_activation_map,
         expires_at=job.expires_at or None,
         request_id=job.request_id,
     )
@@ -63,10 +66,21 @@ def encode(results: Sequence[Result], facts: Facts, *, backend: str, dtype: str)
 
 
 def _result(messages: Any, result: Result) -> Any:
-    if isinstance(result, Ranking):
-        return messages.Result(top_k=messages.TopK(indices=result.indices, scores=result.scores))
-    kind = messages.Error.Kind.Value(result.kind)
-    return messages.Result(error=messages.Error(kind=kind, message=result.message))
+    if isinstance(result, ImageError):
+        kind = messages.Error.Kind.Value(result.kind)
+        return messages.Result(error=messages.Error(kind=kind, message=result.message))
+    return messages.Result(
+        top_k=messages.TopK(indices=result.indices, scores=result.scores),
+        embedding=b"" if result.embedding is None else wire(result.embedding),
+        activation_maps=_activation_maps(messages, result.activation_maps),
+    )
+
+
+def _activation_maps(messages: Any, maps: ActivationMaps | None) -> Any:
+    if maps is None:
+        return None
+    height, width = maps.maps.shape[1:]
+    return messages.ActivationMaps(height=height, width=width, data=wire(maps.maps), **maps.region._asdict())
 
 
 def _messages() -> Any:

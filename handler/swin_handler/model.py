@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from timm.data.config import resolve_data_config
 from torch import nn
 
-from swin_handler.config import Manifest
+from swin_handler import models
+from swin_handler.config import Abilities, Manifest
 from swin_handler.errors import BadArchive
 
 WEIGHTS_FILE = "model.safetensors"
@@ -26,10 +27,13 @@ LABELS_FILE = "labels.json"
 @dataclass(frozen=True)
 class LoadedModel:
     module: nn.Module
-    """timm classifier, float32, on the CPU, in eval mode: float32 (B, 3, H, W), normalised -> logits (B, classes)"""
+    """timm classifier, float32, on the CPU, in eval mode: float32 (B, 3, H, W), normalised -> logits (B, classes), or,
+    without a head, -> embeddings (B, D)"""
     data_config: Mapping[str, Any]
     """timm's preprocessing: input_size, interpolation, crop_pct, crop_mode, mean, std"""
     labels: tuple[str, ...]
+    """None for a model without a head."""
+    abilities: Abilities
 
 
 def load(folder: Path, manifest: Manifest) -> LoadedModel:
@@ -44,7 +48,8 @@ def load(folder: Path, manifest: Manifest) -> LoadedModel:
         module.load_state_dict(load_file(folder / WEIGHTS_FILE), strict=True)
     except (RuntimeError, SafetensorError) as error:
         raise BadArchive(f"{WEIGHTS_FILE} does not fit {manifest.architecture}: {error}") from error
-    return LoadedModel(module.eval(), preprocessing(config["pretrained_cfg"]), labels)
+    models.fold_batch_norm(module.eval())
+    return LoadedModel(module, preprocessing(config["pretrained_cfg"]), labels, manifest.abilities)
 
 
 def build(folder: Path, *, num_classes: int) -> nn.Module:

@@ -1,7 +1,8 @@
 """TorchServe's own path: one image as the body -> {label: score} as JSON, as its stock image_classifier answers.
 
 `curl -T image.png http://…/predictions/MODEL`, or with options, which TorchServe passes on as form fields only:
-`curl -F data=@image.png -F top_k=3 -F min_score=0.1 …`. Needs neither protobuf nor grpc.
+`curl -F data=@image.png -F top_k=3 -F min_score=0.1 …`. A model without a head answers with its embedding, a JSON list
+of numbers. Needs neither protobuf nor grpc.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from swin_handler.batch import Ranking, Request
 from swin_handler.errors import BadJob, ImageError, UnsupportedType
+from swin_handler.request import Request
+from swin_handler.result import Predictions
 
 DEFAULT_TOP_K = 5  # as the stock handler
 
@@ -30,9 +32,11 @@ def parse(row: Mapping[str, Any]) -> Request:
     return Request(images=(bytes(body),), top_k=_top_k(row), min_score=_min_score(row))
 
 
-def encode(ranking: Ranking, names: Sequence[str]) -> bytes:
+def encode(found: Predictions, names: Sequence[str]) -> bytes:
     """names: of every class, unique (see `unique`)"""
-    answer = {names[index]: score for index, score in zip(ranking.indices, ranking.scores, strict=True)}
+    if found.embedding is not None:  # nothing on this path asks for it: the model has nothing else
+        return json.dumps(found.embedding.tolist()).encode()
+    answer = {names[index]: score for index, score in zip(found.indices, found.scores, strict=True)}
     return json.dumps(answer, indent=2, ensure_ascii=False).encode()
 
 

@@ -17,10 +17,13 @@ from typing import Any, Protocol
 import torch
 
 from swin_handler import engine, job, model, raw
-from swin_handler.batch import Facts, Pipeline, Request, Result
-from swin_handler.config import HandlerConfig, Manifest
+from swin_handler.batch import Facts, Pipeline
+from swin_handler.config import Abilities, HandlerConfig, Manifest
 from swin_handler.decode import Decoder, limit_pillow
-from swin_handler.errors import BadArchive, ImageError, InternalFailure
+from swin_handler.errors import BadArchive, BadJob, ImageError, InternalFailure
+from swin_handler.model import LoadedModel
+from swin_handler.request import Request
+from swin_handler.result import Result
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +50,10 @@ class Context(Protocol):
 class Service:
     """One loaded model."""
 
-    def __init__(self, pipeline: Pipeline, *, labels: Sequence[str], backend: str, dtype: str) -> None:
+    def __init__(self, pipeline: Pipeline, loaded: LoadedModel, *, backend: str, dtype: str) -> None:
         self._pipeline = pipeline
-        self._names = raw.unique(labels)
+        self._names = raw.unique(loaded.labels)
+        self._abilities = loaded.abilities
         self._backend = backend
         self._dtype = dtype
 
@@ -71,12 +75,12 @@ class Service:
             manifest.name, manifest.version, warm.backend, device, warm.dtype,
             ",".join(map(str, warm.buckets)), torch.get_num_threads(), os.getpid(),
         )  # fmt: skip
-        return cls(Pipeline(decoder, warm, pool), labels=loaded.labels, backend=warm.backend, dtype=warm.dtype)
+        return cls(Pipeline(decoder, warm, pool), loaded, backend=warm.backend, dtype=warm.dtype)
 
     def handle(self, rows: Sequence[Row], context: Context) -> list[bytes]:
         """One answer per row, in order."""
         facts = Facts(entered_at=time.monotonic())
-        requests = [_parse(row) for row in rows]
+        requests = [_parse(row, self._abilities) for row in rows]
         good = [request for request in requests if isinstance(request, Request)]
         results = iter(self._pipeline.classify(good, facts))
         outcomes = [next(results) if isinstance(request, Request) else request for request in requests]
@@ -171,14 +175,23 @@ def _device(settings: Mapping[str, Any], gpu: int | None) -> torch.device:
     return torch.device("cpu")
 
 
-def _parse(row: Row) -> Request | ImageError:
+def _parse(row: Row, abilities: Abilities) -> Request | ImageError:
     try:
-        return job.parse(row["job"]) if "job" in row else raw.parse(row)
+        request = job.parse(row["job"]) if "job" in row else raw.parse(row)
+        _refuse_impossible(request, abilities)
+        return request
     except ImageError as error:
         return error
     except Exception:
         log.exception("unexpected failure while reading a request")
         return InternalFailure("the worker failed to read this request; its log has the traceback")
+
+
+def _refuse_impossible(request: Request, abilities: Abilities) -> None:
+    if request.embedding and not abilities.embedding_size:
+        raise BadJob("this model has no embedding: its head cannot be run apart from the rest")
+    if request.class_activation_map and abilities.activation_map is None:
+        raise BadJob("this model has no class activation map: its logits are not the mean of one")
 
 
 def _is_grpc(context: Context, index: int) -> bool:

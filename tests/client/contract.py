@@ -1,6 +1,8 @@
 """The contract that both fakes keep, written down a second time so that the client's own table is really checked."""
 
+import struct
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 # reason -> gRPC status, HTTP status, seconds to wait (None: not said)
 REASONS: dict[str, tuple[str, int, float | None]] = {
@@ -37,9 +39,18 @@ MODEL = {
     "backend_reason": "the fake's choice",
     "batch_buckets": [1, 2, 4],
     "weights": "random",
+    "embedding_size": 3,
+    "activation_map_height": 2,
+    "activation_map_width": 3,
 }
 TIMING = {"queue": 0.001, "batch_wait": 0.002, "decode": 0.003, "inference": 0.004}
 PREDICTIONS = [("three", 3, 0.75), ("one", 1, 0.25)]
+EMBEDDING = [3.0, -4.0, 0.1]
+MAPS = {"three": [0.0, 1.0, 2.0, 3.0, 4.0, 5.5], "one": [-1.0, 0.0, 0.0, 0.0, 0.0, 1e-9]}
+"""2 rows of 3."""
+REGION = {"left": 0.25, "top": -0.5, "right": 0.75, "bottom": 1.5}
+LARGE = 2_000_000
+"""Numbers in the embedding of the model "large": twice what gRPC takes by itself."""
 
 
 class Refusal(Exception):
@@ -59,6 +70,8 @@ class Asked:
     version: str = ""
     top_k: int | None = None
     min_score: float = 0.0
+    embedding: bool = False
+    class_activation_map: bool = False
     timeout: float | None = None
     request_id: str = ""
 
@@ -71,3 +84,37 @@ def outcomes(asked: Asked) -> list[str | None]:
     if len(reasons) == 1 and reasons[0]:
         raise Refusal(reasons[0])
     return reasons
+
+
+class Tensor(NamedTuple):
+    """float32, little-endian."""
+
+    shape: list[int]
+    data: bytes
+
+
+@dataclass
+class Found:
+    """What the fake model says of a good image; a prediction is label, index, score and map. None: not asked for."""
+
+    predictions: list[tuple[str, int, float, Tensor | None]]
+    embedding: Tensor | None
+    region: dict[str, float] | None
+
+
+def found(asked: Asked) -> Found:
+    """The model's name scripts what is odd: "headless" has no classes, "forgetful" leaves out what was asked for,
+    "misshapen" gives one number too many, "nowhere" a region beside the image, "large" an embedding of megabytes."""
+    if asked.model == "forgetful":
+        return Found([(*best, None) for best in PREDICTIONS], None, None)
+    best = [] if asked.model == "headless" else PREDICTIONS[: asked.top_k]
+    predictions = [(*one, _tensor([2, 3], MAPS[one[0]]) if asked.class_activation_map else None) for one in best]
+    numbers = [0.5] * LARGE if asked.model == "large" else EMBEDDING
+    size = len(numbers) - (asked.model == "misshapen")
+    embedding = _tensor([size], numbers) if asked.embedding or asked.model == "headless" else None
+    region = REGION | ({"left": 2.0, "right": 3.0} if asked.model == "nowhere" else {})
+    return Found(predictions, embedding, region if asked.class_activation_map else None)
+
+
+def _tensor(shape: list[int], numbers: list[float]) -> Tensor:
+    return Tensor(shape, struct.pack(f"<{len(numbers)}f", *numbers))

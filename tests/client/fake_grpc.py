@@ -15,7 +15,9 @@ from google.rpc import error_details_pb2, status_pb2
 from swin_proto.v1 import classifier_pb2 as pb
 from swin_proto.v1 import classifier_pb2_grpc
 
-from .contract import MODEL, PREDICTIONS, REASONS, TIMING, Asked, Refusal, outcomes
+from .contract import MODEL, REASONS, TIMING, Asked, Found, Refusal, Tensor, found, outcomes
+
+LIMITS = [("grpc.max_receive_message_length", 20_000_000), ("grpc.max_send_message_length", 100_000_000)]
 
 
 class Classifier(classifier_pb2_grpc.ClassifierServicer):
@@ -31,6 +33,8 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
             version=request.version,
             top_k=options.top_k if options.HasField("top_k") else None,
             min_score=options.min_score,
+            embedding=options.embedding,
+            class_activation_map=options.class_activation_map,
         )
         if asked.model == "hang":
             self.released.wait(30)
@@ -40,7 +44,7 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
             reasons = outcomes(asked)
         except Refusal as refusal:
             self._abort(context, refusal, asked.request_id)
-        results = [_result(reason) for reason in reasons][asked.model == "short" :]
+        results = [_error(reason) if reason else _found(found(asked)) for reason in reasons][asked.model == "short" :]
         return pb.ClassifyResponse(
             model=asked.model or "swin_digits",
             version=asked.version or "1",
@@ -89,10 +93,22 @@ def _packed(detail: Any) -> any_pb2.Any:
     return packed
 
 
-def _result(reason: str | None) -> pb.ImageResult:
-    if reason is None:
-        best = [pb.Prediction(label=label, index=index, score=score) for label, index, score in PREDICTIONS]
-        return pb.ImageResult(predictions=pb.Predictions(predictions=best))
+def _found(found: Found) -> pb.ImageResult:
+    best = [
+        pb.Prediction(label=label, index=index, score=score, class_activation_map=_tensor(values))
+        for label, index, score, values in found.predictions
+    ]
+    region = pb.Region(**found.region) if found.region else None
+    return pb.ImageResult(
+        predictions=pb.Predictions(predictions=best, embedding=_tensor(found.embedding), map_region=region)
+    )
+
+
+def _tensor(tensor: Tensor | None) -> pb.Tensor | None:
+    return pb.Tensor(shape=tensor.shape, data=tensor.data) if tensor else None
+
+
+def _error(reason: str) -> pb.ImageResult:
     code = grpc.StatusCode[REASONS[reason][0]].value[0]
     return pb.ImageResult(error=pb.ImageError(code=code, reason=reason, message=f"refused: {reason}"))
 
@@ -100,7 +116,7 @@ def _result(reason: str | None) -> pb.ImageResult:
 @contextmanager
 def serve(seen: list[Asked]) -> Iterator[str]:
     released = threading.Event()
-    server = grpc.server(ThreadPoolExecutor(max_workers=4), options=[("grpc.max_receive_message_length", 20_000_000)])
+    server = grpc.server(ThreadPoolExecutor(max_workers=4), options=LIMITS)
     classifier_pb2_grpc.add_ClassifierServicer_to_server(Classifier(seen, released), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()

@@ -1,7 +1,9 @@
 """A real HTTP server that speaks the REST contract, with a fake classifier behind it; standard library only."""
 
+import base64
 import json
 import re
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from .contract import MODEL, PREDICTIONS, REASONS, TIMING, Asked, Refusal, outcomes
+from .contract import MODEL, REASONS, TIMING, Asked, Found, Refusal, Tensor, found, outcomes
 
 ROUTE = re.compile(r"/v1/models(?:/(?P<model>[^/:]+)(?:/versions/(?P<version>[^/:]+))?)?(?P<verb>:classify)?")
 # Answers that no Swinserve gives: the model "broken", by version.
@@ -30,6 +32,7 @@ class Handler(BaseHTTPRequestHandler):
             images=self._images(body),
             top_k=int(query["top_k"][0]) if "top_k" in query else None,
             min_score=float(query.get("min_score", ["0"])[0]),
+            **{name: _base64(query.get(name)) for name in ("embedding", "class_activation_map")},
         )
         if asked.model == "hang":
             self.released.wait(30)
@@ -46,7 +49,9 @@ class Handler(BaseHTTPRequestHandler):
             "version": asked.version or "1",
             "backend": "eager",
             "dtype": "float32",
-            "results": [_result(reason, asked.request_id) for reason in reasons][asked.model == "short" :],
+            "results": [
+                _error(reason, asked.request_id) if reason else _found(found(asked), asked) for reason in reasons
+            ][asked.model == "short" :],
             "timing": TIMING,
         }
         return self._send(200, json.dumps(answer).encode(), {"x-request-id": asked.request_id})
@@ -93,9 +98,32 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-def _result(reason: str | None, request_id: str) -> dict[str, Any]:
-    if reason is None:
-        return {"predictions": [dict(zip(("label", "index", "score"), best, strict=True)) for best in PREDICTIONS]}
+def _base64(asked: list[str] | None) -> bool:
+    assert asked in (None, ["base64"])  # written-out numbers would be long and inexact
+    return asked is not None
+
+
+def _found(found: Found, asked: Asked) -> dict[str, Any]:
+    """Keys that were not asked for are absent; an embedding that comes all the same is a list: no form was chosen."""
+    keys = ("label", "index", "score", "class_activation_map")
+    best = [_present(dict(zip(keys, (*one, _tensor(values)), strict=True))) for *one, values in found.predictions]
+    embedding = _tensor(found.embedding) if asked.embedding else _listed(found.embedding)
+    return _present({"predictions": best, "embedding": embedding, "map_region": found.region})
+
+
+def _present(body: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in body.items() if value is not None}
+
+
+def _tensor(tensor: Tensor | None) -> dict[str, Any] | None:
+    return tensor and {"shape": tensor.shape, "dtype": "float32", "data": base64.b64encode(tensor.data).decode()}
+
+
+def _listed(tensor: Tensor | None) -> list[float] | None:
+    return tensor and list(struct.unpack(f"<{tensor.shape[0]}f", tensor.data))
+
+
+def _error(reason: str, request_id: str) -> dict[str, Any]:
     error = {"code": REASONS[reason][0], "reason": reason, "message": f"refused: {reason}", "request_id": request_id}
     return {"error": error}
 

@@ -115,7 +115,7 @@ def test_a_service_that_is_not_ready_ends_it_with_3(run: Run, images: list[str])
     assert result.stderr.startswith("swinserve: refused: NOT_READY (NOT_READY, request ")
 
 
-@pytest.mark.parametrize("command", [["classify", "a.png", "c.png"], ["models"]])
+@pytest.mark.parametrize("command", [["classify", "a.png", "c.png"], ["served"]])
 def test_nobody_listening_is_one_line_and_exit_code_3(nobody: str, images: list[str], command: list[str]) -> None:
     result = CliRunner().invoke(main, [*command, "--server", nobody])
     assert (result.exit_code, result.stdout) == (3, "")
@@ -128,7 +128,7 @@ def test_nobody_listening_is_one_line_and_exit_code_3(nobody: str, images: list[
     "args",
     [
         ["classify"],
-        ["classify", "a.png", "--top-k", "0"],
+        ["classify", "a.png", "--top-k", "-1"],
         ["classify", "a.png", "--min-score", "2"],
         ["classify", "a.png", "--timeout", "0"],
         ["classify", "a.png", "--server", "ftp://host"],
@@ -142,11 +142,12 @@ def test_a_wrong_command_line_is_exit_code_2(args: list[str]) -> None:
     assert "Error: " in result.stderr
 
 
-def test_models_are_listed_for_people_and_for_programs(run: Run) -> None:
-    table = run("models")
+def test_what_is_served_is_listed_for_people_and_for_programs(run: Run) -> None:
+    table = run("served")
     assert table.exit_code == 0
-    assert "swin_digits 1 yes 32×64 4 eager float32 random" in " ".join(table.stdout.split())
-    assert json.loads(run("models", "--json").stdout) == MODEL
+    row = "swin_digits 1 yes 32×64 4 labels, embedding 3, maps 2×3 eager float32 random"
+    assert row in " ".join(table.stdout.split())
+    assert json.loads(run("served", "--json").stdout) == MODEL
 
 
 def test_no_prediction_over_the_minimum_still_has_its_row(capsys: pytest.CaptureFixture[str]) -> None:

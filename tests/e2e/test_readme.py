@@ -20,7 +20,7 @@ COMMANDS = [
     for line in block.splitlines()
     if line.startswith("$ ")
 ]
-AGAINST_A_SERVICE = [line for line in COMMANDS if line.startswith(("swinserve classify", "swinserve models", "curl"))]
+AGAINST_A_SERVICE = [line for line in COMMANDS if line.startswith(("swinserve classify", "swinserve served", "curl"))]
 
 
 def addressed(text: str, shared: Running) -> str:

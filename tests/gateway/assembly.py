@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import struct
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import grpc.aio
@@ -24,11 +25,12 @@ from swin_gateway.grpc_api import GrpcApi
 from swin_gateway.images import HeaderCheck
 from swin_gateway.metrics import Metrics
 from swin_gateway.model import Models, ServedModel
+from swin_gateway.options import Options
 from swin_gateway.readiness import Readiness
 from swin_gateway.rest_api import RestApi
 from swin_proto import CONTRACT_VERSION
 from swin_proto.v1 import classifier_pb2_grpc
-from swin_proto.worker.v1.job_pb2 import Answer, Error, Job, Result, TopK
+from swin_proto.worker.v1.job_pb2 import ActivationMaps, Answer, Error, Job, Result, TopK
 
 from .samples import archive_of, encoded
 
@@ -37,11 +39,34 @@ MAX_REQUEST_BYTES = 100_000
 MAX_IMAGES = 8
 
 
+EMBEDDING = (0.5, -1.5, 2.25, 1e-30)
+MAPS = (((1.0, 2.0, 3.0), (4.0, 5.0, 6.0)), ((-1.0, 0.5, 0.0), (0.0, 0.25, 0.0)))
+"""Of the classes "two" and "zero": 2 rows of 3."""
+REGION = {"left": -0.25, "top": 0.0, "right": 1.25, "bottom": 1.0}
+
+
+def floats(*numbers: float) -> bytes:
+    """float32, little-endian."""
+    return struct.pack(f"<{len(numbers)}f", *numbers)
+
+
+def result_to(job: Job, **changes: Any) -> Result:
+    """What a worker says of an image: class 2, then 0, and what else the job asks for."""
+    classes = min(job.top_k, 2)
+    facts: dict[str, Any] = {"top_k": TopK(indices=[2, 0][:classes], scores=[0.75, 0.25][:classes])}
+    if job.embedding:
+        facts["embedding"] = floats(*EMBEDDING)
+    if job.class_activation_map:
+        numbers = [number for rows in MAPS[:classes] for row in rows for number in row]
+        facts["activation_maps"] = ActivationMaps(height=2, width=3, data=floats(*numbers), **REGION)
+    return Result(**(facts | changes))
+
+
 def answer_to(job: Job, **changes: Any) -> Answer:
     """What a worker with a live model answers: label "two", then "zero"."""
     facts: dict[str, Any] = {
         "contract_version": CONTRACT_VERSION,
-        "results": [Result(top_k=TopK(indices=[2, 0], scores=[0.75, 0.25])) for _ in job.images],
+        "results": [result_to(job) for _ in job.images],
         "entered_at": time.monotonic(),
         "decode_seconds": 0.001,
         "inference_seconds": 0.002,
@@ -130,7 +155,12 @@ class Gateway:
 
 
 def gateway(
-    archives: Sequence[Archive] = (), *, loaded: bool = True, queue_size: int = 16, default_timeout: float = 5.0
+    archives: Sequence[Archive] = (),
+    *,
+    loaded: bool = True,
+    queue_size: int = 16,
+    default_timeout: float = 5.0,
+    max_response_bytes: int = 100_000,
 ) -> Gateway:
     """A gateway for `archives` (by default one model "digits", batch size 2, one worker)."""
     metrics = Metrics()
@@ -148,6 +178,7 @@ def gateway(
         workers,  # type: ignore[arg-type]
         HeaderCheck(max_bytes=50_000, max_pixels=1_000_000, formats=("JPEG", "PNG", "WEBP")),
         max_images=MAX_IMAGES,
+        max_response_bytes=max_response_bytes,
         default_timeout=default_timeout,
         max_timeout=20.0,
     )
@@ -158,14 +189,16 @@ def gateway(
     return Gateway(metrics, models, workers, classifier, Readiness(classifier, metrics), calls)
 
 
+OPTIONS = {each.name for each in fields(Options)}
+
+
 def call(*images: bytes, **changes: Any) -> Call:
-    """A call of `images`, by default one good image."""
+    """A call of `images`, by default one good image; `changes` of the call or of its options."""
     facts: dict[str, Any] = {
         "model": "",
         "version": "",
         "images": images or (PNG,),
-        "top_k": None,
-        "min_score": 0.0,
+        "options": Options(**{name: changes.pop(name) for name in OPTIONS & set(changes)}),
         "timeout": None,
         "request_id": "r-1",
     }

@@ -42,13 +42,15 @@ def png_claiming(width: int, height: int) -> bytes:
 def manifest(**changes: Any) -> dict[str, Any]:
     """swinserve.json of a small model, with changes."""
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "contract_version": CONTRACT_VERSION,
         "name": "digits",
         "version": "1.0",
         "architecture": "swin_nano",
         "input_size": [3, 32, 64],
         "num_classes": len(LABELS),
+        "embedding_size": 4,
+        "activation_map": [2, 3],
         "parameters": 240_000,
         "multiply_adds": 5_000_000_000,  # more than 32 bits hold
         "weights": "random",
@@ -62,11 +64,22 @@ def manifest(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def write_archive(path: Path, *, leave_out: str = "", members: dict[str, bytes] | None = None, **changes: Any) -> Path:
+HEADLESS: dict[str, Any] = {"num_classes": 0, "activation_map": None, "labels": ()}
+"""Changes that make a model without classes."""
+
+
+def write_archive(
+    path: Path,
+    *,
+    leave_out: str = "",
+    members: dict[str, bytes] | None = None,
+    labels: tuple[str, ...] = LABELS,
+    **changes: Any,
+) -> Path:
     """A .mar with the manifest's `changes`, without the member `leave_out`, other `members` in the place of its own."""
     content = {
         "swinserve.json": json.dumps(manifest(**changes)).encode(),
-        "labels.json": json.dumps(LABELS).encode(),
+        "labels.json": json.dumps(labels).encode(),
         "model.safetensors": WEIGHTS,
     } | (members or {})
     with zipfile.ZipFile(path, "w") as archive:
@@ -76,8 +89,10 @@ def write_archive(path: Path, *, leave_out: str = "", members: dict[str, bytes] 
     return path
 
 
-def archive_of(name: str = "digits", version: str = "1.0", **changes: Any) -> Archive:
+def archive_of(
+    name: str = "digits", version: str = "1.0", *, labels: tuple[str, ...] = LABELS, **changes: Any
+) -> Archive:
     """What `read_archive` would return, without a file."""
     return Archive(
-        Path("/nowhere") / f"{name}.mar", Manifest(**manifest(name=name, version=version, **changes)), LABELS
+        Path("/nowhere") / f"{name}.mar", Manifest(**manifest(name=name, version=version, **changes)), labels
     )

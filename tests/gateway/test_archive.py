@@ -11,7 +11,7 @@ import pytest
 from swin_gateway.archive import find_archives, read_archive
 from swin_gateway.errors import StartError
 
-from .samples import LABELS, WEIGHTS, write_archive
+from .samples import HEADLESS, LABELS, WEIGHTS, manifest, write_archive
 
 
 def test_an_archive_says_what_was_written_into_it(tmp_path: Path) -> None:
@@ -20,18 +20,45 @@ def test_an_archive_says_what_was_written_into_it(tmp_path: Path) -> None:
     assert archive.labels == LABELS
     assert archive.manifest.input_size == (3, 32, 64)
     assert archive.manifest.batch_buckets == (1, 2)
+    assert (archive.manifest.embedding_size, archive.manifest.activation_map) == (4, (2, 3))
     assert archive.path == tmp_path / "a.mar"
+
+
+def test_a_model_without_classes_has_no_labels(tmp_path: Path) -> None:
+    archive = read_archive(write_archive(tmp_path / "a.mar", **HEADLESS))
+    assert (archive.labels, archive.manifest.num_classes, archive.manifest.activation_map) == ((), 0, None)
+
+
+def test_a_model_may_have_neither_embedding_nor_maps(tmp_path: Path) -> None:
+    archive = read_archive(write_archive(tmp_path / "a.mar", embedding_size=0, activation_map=None))
+    assert (archive.manifest.embedding_size, archive.manifest.activation_map) == (0, None)
+
+
+@pytest.mark.parametrize("key", ["embedding_size", "activation_map"])
+def test_a_key_that_is_missing_is_named(tmp_path: Path, key: str) -> None:
+    facts = manifest()
+    del facts[key]
+    path = write_archive(tmp_path / "a.mar", members={"swinserve.json": json.dumps(facts).encode()})
+    with pytest.raises(StartError, match=f"{key}: Field required"):
+        read_archive(path)
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"schema_version": 2}, "schema_version 2, this gateway speaks 1"),
+        ({"schema_version": 1}, "schema_version 1, this gateway speaks 2"),
         ({"contract_version": 99}, "contract_version 99, this gateway speaks"),
         ({"weights_sha256": "0" * 64}, "do not match their SHA-256"),
         ({"num_classes": 10}, "3 labels for 10 classes"),
         ({"input_size": "square"}, "no complete model archive"),
-        ({"colour": "grey"}, "no complete model archive"),
+        ({"colour": "grey"}, "no complete model archive (colour: "),
+        ({"num_classes": -1}, "no complete model archive (num_classes: "),
+        ({"embedding_size": -1}, "no complete model archive (embedding_size: "),
+        ({"activation_map": [0, 3]}, "no complete model archive (activation_map: "),
+        ({"activation_map": [3]}, "no complete model archive (activation_map: "),
+        (HEADLESS | {"embedding_size": 0}, "a model without classes has an embedding"),
+        (HEADLESS | {"activation_map": [2, 3]}, "a model without classes has an embedding, and no activation map"),
+        (HEADLESS | {"labels": ("zero",)}, "1 labels for 0 classes"),
         ({"leave_out": "swinserve.json"}, "swinserve.json"),
         ({"leave_out": "labels.json"}, "labels.json"),
         ({"leave_out": "model.safetensors"}, "model.safetensors"),

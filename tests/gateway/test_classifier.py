@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from swin_gateway.classifier import MAX_TOP_K
 from swin_gateway.errors import (
     DeadlineExceeded,
     InternalError,
@@ -22,6 +21,7 @@ from swin_gateway.errors import (
     UnsupportedType,
     WorkerLost,
 )
+from swin_gateway.options import MAX_TOP_K
 from swin_proto import CONTRACT_VERSION
 from swin_proto.v1.classifier_pb2 import ClassifyResponse
 from swin_proto.worker.v1.job_pb2 import Answer, Error, Job, Result, TopK

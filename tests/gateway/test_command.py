@@ -144,6 +144,18 @@ def test_a_start_that_takes_too_long_is_given_up() -> None:
     assert_refused(result, "not ready after 0.5 s; TorchServe said last:\nthinking")
 
 
+def test_several_models_and_versions_are_served_at_once_in_the_order_of_the_command_line() -> None:
+    for name, version in (("digits", "1.0"), ("birds", "1"), ("birds", "2")):
+        write_archive(Path(f"model_store/{name}-{version}.mar"), name=name, version=version)
+    show = 'while [ "$1" != -f ]; do shift; done; grep load_models "$2"; exit 1'
+    with capture_logs():
+        result = serve(
+            "birds@1", "digits", "birds", "--java", java(show), *(word for each in FREE.items() for word in each)
+        )
+    gc.collect()
+    assert_refused(result, "load_models=birds-1.mar,digits-1.0.mar,birds-2.mar")
+
+
 @pytest.mark.parametrize("step", ["busy port", "loading"])
 def test_a_start_that_fails_leaves_no_socket_open(busy_port: str, step: str) -> None:
     with warnings.catch_warnings(record=True) as caught:

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from swin_handler.build.archive import Options, write
-from swin_handler.build.weights import Classifier
+from swin_handler.build.classifier import Classifier
 from swin_handler.config import Manifest
 from tests.handler.torchserve_context import GRPC, TorchServeContext
 

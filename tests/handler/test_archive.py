@@ -13,16 +13,21 @@ import torch
 import swin_handler
 from swin_handler import model
 from swin_handler.build import archive
+from swin_handler.build.classifier import Classifier
 from swin_handler.build.errors import BuildRefused
-from swin_handler.build.weights import Classifier
 from swin_handler.config import HandlerConfig, Manifest
 from tests.handler.conftest import LABELS, options, unpack
+
+MODELS = {
+    "__init__.py", "batch_norm.py", "checkpoint.py", "multiply_adds.py", "reference.py", "shunted.py",
+    "shunted_block.py", "swin.py",
+}  # fmt: skip
 
 
 def test_the_archive_holds_what_the_reference_page_says(tiny_archive: Path) -> None:
     runtime = {f"swin_handler/{file.name}" for file in Path(swin_handler.__file__).parent.glob("*.py")}
     with zipfile.ZipFile(tiny_archive) as mar:
-        assert set(mar.namelist()) == runtime | {
+        assert set(mar.namelist()) == runtime | {f"swin_handler/models/{name}" for name in MODELS} | {
             "MAR-INF/MANIFEST.json", "config.json", "labels.json", "model-config.yaml", "model.safetensors",
             "swinserve.json", "swinserve_entry.py",
         }  # fmt: skip

@@ -5,56 +5,24 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
-from swin_handler.batch import STICKY_EXIT, Facts, Pipeline, Ranking, Request
+from swin_handler.batch import STICKY_EXIT, Facts, Pipeline
+from swin_handler.decode import Decoded
 from swin_handler.errors import Expired, InternalFailure, OutOfMemory, Undecodable
-
-
-class FakeEngine:
-    """Logits that follow from the pixels: class = first byte of the image."""
-
-    backend = "fake"
-    dtype = "float32"
-
-    def __init__(self, *buckets: int, fail: Callable[[torch.Tensor], None] = lambda _pixels: None) -> None:
-        self.buckets = buckets
-        self.sizes: list[int] = []
-        self._fail = fail
-
-    def bucket(self, size: int) -> int:
-        return min(bucket for bucket in self.buckets if bucket >= size)
-
-    def run(self, pixels: torch.Tensor) -> torch.Tensor:
-        self.sizes.append(len(pixels))
-        self._fail(pixels)
-        return torch.nn.functional.one_hot(pixels[:, 0, 0, 0].long(), 10).float() * 5
-
-
-def decode(data: bytes) -> torch.Tensor:
-    if data == b"bad":
-        raise Undecodable("bad")
-    if data == b"bug":
-        raise ZeroDivisionError
-    return torch.full((2, 2, 3), data[0], dtype=torch.uint8)
+from swin_handler.outputs import Outputs
+from swin_handler.result import Predictions
+from tests.handler.fake_engine import FakeEngine, classes, decode, request
 
 
 @pytest.fixture
 def pool() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(2) as executor:
         yield executor
-
-
-def request(*images: bytes, top_k: int = 1, min_score: float = 0.0, expires_at: float | None = None) -> Request:
-    return Request(images, top_k, min_score, expires_at)
-
-
-def classes(results: list[list[object]]) -> list[list[object]]:
-    return [[r.indices[0] if isinstance(r, Ranking) else type(r) for r in row] for row in results]
 
 
 def test_every_image_gets_its_own_result_in_order(pool: ThreadPoolExecutor) -> None:
@@ -86,7 +54,7 @@ def test_a_batch_is_run_in_chunks_of_the_largest_bucket(pool: ThreadPoolExecutor
 def test_an_expired_image_is_never_decoded(pool: ThreadPoolExecutor) -> None:
     seen: list[bytes] = []
 
-    def recording(data: bytes) -> torch.Tensor:
+    def recording(data: bytes) -> Decoded:
         seen.append(data)
         return decode(data)
 
@@ -160,13 +128,14 @@ def test_a_bug_in_the_forward_pass_costs_its_chunk_only(
 
 def test_logits_that_are_not_finite_are_no_answer(pool: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(FakeEngine):
-        def run(self, pixels: torch.Tensor) -> torch.Tensor:
-            logits = super().run(pixels)
-            logits[0, 3] = float("nan")
-            return logits
+        def run(self, pixels: torch.Tensor) -> Outputs:
+            outputs = super().run(pixels)
+            outputs.logits[0, 3] = float("nan")
+            return outputs
 
     with caplog.at_level(logging.ERROR):
-        results = Pipeline(decode, Broken(2), pool).classify([request(b"\1", b"\2")], Facts(0.0))
+        asked = request(b"\1", b"\2", class_activation_map=True)
+        results = Pipeline(decode, Broken(2), pool).classify([asked], Facts(0.0))
     assert classes(results) == [[InternalFailure, 2]]
 
 
@@ -175,14 +144,14 @@ def test_top_k_and_min_score_bound_the_ranking(pool: ThreadPoolExecutor) -> None
     [[all_of_them], [some], [none]] = pipeline.classify(
         [request(b"\3", top_k=10**6), request(b"\3", top_k=5, min_score=0.5), request(b"\3", min_score=1.0)], Facts(0.0)
     )
-    assert isinstance(all_of_them, Ranking)
+    assert isinstance(all_of_them, Predictions)
     assert len(all_of_them.indices) == 10
     assert all_of_them.indices[0] == 3
     assert list(all_of_them.scores) == sorted(all_of_them.scores, reverse=True)
     assert sum(all_of_them.scores) == pytest.approx(1)
-    assert isinstance(some, Ranking)
+    assert isinstance(some, Predictions)
     assert some.indices == (3,)
-    assert none == Ranking((), ())
+    assert none == Predictions((), ())
 
 
 STICKY = [
@@ -213,7 +182,7 @@ def test_a_sticky_cuda_error_ends_the_process() -> None:
 import logging, sys, torch
 from concurrent.futures import ThreadPoolExecutor
 from swin_handler.batch import Facts, Pipeline
-from tests.handler.test_batch import FakeEngine, decode, request
+from tests.handler.fake_engine import FakeEngine, decode, request
 logging.basicConfig(stream=sys.stdout)
 def fail(_pixels):
     raise torch.AcceleratorError("CUDA error: device-side assert triggered")

@@ -16,9 +16,10 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load, save_file
 
 from swin_handler import service
-from swin_handler.build import command, labels, store, weights
+from swin_handler.build import archive, command, labels, store
+from swin_handler.build.classifier import Classifier
 from swin_handler.build.errors import BuildRefused
-from tests.handler.conftest import unpack
+from tests.handler.conftest import options, unpack
 from tests.handler.torchserve_context import REST, TorchServeContext
 
 VIT = "test_vit"  # 0.4 M parameters, 160×160, 1000 classes
@@ -84,22 +85,6 @@ def test_the_classes_follow_the_checkpoints_head(tmp_path: Path) -> None:
     assert held["labels.json"] == [f"class_{index}" for index in range(7)]
 
 
-def test_the_authors_own_swin_layout_is_renamed(tmp_path: Path) -> None:
-    """Microsoft's checkpoints put the head and the patch merging elsewhere than timm; timm's own rule knows."""
-    module = timm.create_model("swin_tiny_patch4_window7_224", num_classes=3)
-    microsofts = {}
-    for key, tensor in module.state_dict().items():
-        key = key.replace("head.fc.", "head.")
-        parts = key.split(".")
-        if "downsample" in parts:
-            parts[1] = str(int(parts[1]) - 1)
-        microsofts[".".join(parts)] = tensor
-    torch.save({"model": microsofts}, tmp_path / "swin.pth")
-    loaded = weights.load("swin_tiny_patch4_window7_224", checkpoint=tmp_path / "swin.pth", random_weights=False)
-    assert loaded.num_classes == 3
-    assert all(torch.equal(tensor, module.state_dict()[key]) for key, tensor in loaded.module.state_dict().items())
-
-
 def test_a_checkpoint_that_does_not_fit_is_refused_with_lists(tmp_path: Path) -> None:
     tensors = state()
     del tensors["norm.weight"]
@@ -163,6 +148,9 @@ def test_an_unknown_name_is_refused_with_what_is_close(name: str, complaint: str
         [VIT, "--model-version", ""],
         [VIT, "--batch-size", "0"],
         [VIT, "--backend", "tensorrt"],
+        [VIT, "--image-size", "big"],
+        [VIT, "--image-size", "0"],
+        [VIT, "--no-head", "--labels", __file__],
         [],
     ],
 )
@@ -170,9 +158,18 @@ def test_a_wrong_option_is_a_usage_error_before_torch_is_imported(arguments: lis
     assert "Starting" not in run(*arguments, expect=2).output
 
 
+class TwoAnswers(torch.nn.Module):
+    num_classes = 3
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return images.mean((2, 3)), images
+
+
 def test_a_model_that_is_no_classifier_is_refused(tmp_path: Path) -> None:
-    output = run("sam2_hiera_tiny", "--random-weights", "--model-store", tmp_path, expect=2).output
-    assert "no classifier" in output or "no plain classifier" in output
+    cfg = {"input_size": (3, 8, 8), "num_classes": 3}
+    odd = Classifier(TwoAnswers(), "two_answers", {}, cfg, None, "random")
+    with pytest.raises(BuildRefused, match="two_answers is no plain classifier"):
+        archive.write(odd, ["a", "b", "c"], options(name="odd"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -281,5 +278,5 @@ def test_the_committed_default_model_knows_its_samples(tmp_path: Path) -> None:
 
 def test_help_is_readable_and_quick() -> None:
     output = run("--help").output
-    assert "Exit codes: 0 built, 2 bad input, 3 the hub cannot be reached." in output
+    assert "Exit codes: 0 built, 1 the disk failed, 2 bad input, 3 the weights cannot be fetched." in output
     assert "Starting" not in output

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import swin_proto
-from swin_handler.config import CONTRACT_VERSION, HandlerConfig, Manifest
+from swin_handler.config import CONTRACT_VERSION, Abilities, HandlerConfig, Manifest
 from swin_handler.errors import BadArchive, ImageError
 from swin_proto.worker.v1 import job_pb2
 
@@ -47,19 +47,30 @@ def test_a_wrong_option_is_refused_by_name(section: dict[str, Any], complaint: s
         HandlerConfig.parse(section)
 
 
+ABSENT = object()
+
+
 def changed(manifest: Manifest, folder: Path, **values: Any) -> Path:
     content = {**dataclasses.asdict(manifest), **values}
-    (folder / "swinserve.json").write_text(json.dumps({key: v for key, v in content.items() if v is not None}))
+    (folder / "swinserve.json").write_text(json.dumps({key: v for key, v in content.items() if v is not ABSENT}))
     return folder
 
 
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
-        ({"schema_version": 2}, "schema_version 2, this handler needs 1: build it again"),
-        ({"contract_version": 9}, "contract_version 9, this handler needs 1"),
+        ({"schema_version": 1}, "schema_version 1, this handler needs 2: build it again"),
+        ({"contract_version": 9}, "contract_version 9, this handler needs 2"),
         ({"surprise": 1}, "unknown surprise"),
-        ({"weights_sha256": None}, "lacks weights_sha256"),
+        ({"weights_sha256": ABSENT}, "lacks weights_sha256"),
+        ({"activation_map": ABSENT}, "lacks activation_map"),
+        ({"activation_map": [7]}, r"activation_map must be null or \[height, width\], not \(7,\)"),
+        ({"activation_map": [7, 0]}, "activation_map must be null or"),
+        ({"activation_map": 7}, "activation_map must be null or"),
+        ({"embedding_size": None}, "embedding_size must be a whole number from 0 up, not None"),
+        ({"num_classes": -1}, "num_classes must be a whole number from 0 up"),
+        ({"num_classes": 0}, "activation_map without a class"),
+        ({"num_classes": 0, "embedding_size": 0}, "neither classes nor an embedding"),
     ],
 )
 def test_another_manifest_is_refused_in_one_line(
@@ -67,6 +78,14 @@ def test_another_manifest_is_refused_in_one_line(
 ) -> None:
     with pytest.raises(BadArchive, match=complaint):
         Manifest.read(changed(manifest, tmp_path, **values))
+
+
+def test_a_manifest_says_what_the_model_can_give(manifest: Manifest, tmp_path: Path) -> None:
+    assert Manifest.read(changed(manifest, tmp_path)).abilities == Abilities(48, (8, 8))
+    plain = Manifest.read(changed(manifest, tmp_path, embedding_size=0, activation_map=None))
+    assert plain.abilities == Abilities(0, None)
+    headless = Manifest.read(changed(manifest, tmp_path, num_classes=0, activation_map=None))
+    assert headless.abilities == Abilities(48, None)
 
 
 def test_a_manifest_that_is_no_json_is_refused(tmp_path: Path) -> None:

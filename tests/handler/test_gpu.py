@@ -11,9 +11,12 @@ import pytest
 import torch
 
 from swin_handler import engine, model
-from swin_handler.batch import STICKY_EXIT, Facts, Pipeline, Ranking, Request
+from swin_handler.batch import STICKY_EXIT, Facts, Pipeline
 from swin_handler.config import HandlerConfig, Manifest
 from swin_handler.decode import Decoder
+from swin_handler.outputs import Outputs
+from swin_handler.request import Request
+from swin_handler.result import Predictions
 from tests.handler import pictures
 
 pytestmark = [
@@ -25,7 +28,10 @@ CPU = torch.device("cpu")
 
 LOSE_THE_CONTEXT = """
 import torch
-from swin_handler.batch import Facts, Pipeline, Request
+from swin_handler.batch import Facts, Pipeline
+from swin_handler.decode import Decoded
+from swin_handler.region import Region
+from swin_handler.request import Request
 from concurrent.futures import ThreadPoolExecutor
 
 class Broken:
@@ -35,8 +41,8 @@ class Broken:
         table = torch.zeros(4, device="cuda")
         return table[torch.tensor([99], device="cuda")].cpu()  # a device-side assert
 
-pixels = torch.zeros(2, 2, 3, dtype=torch.uint8)
-Pipeline(lambda data: pixels, Broken(), ThreadPoolExecutor(1)).classify([Request((b"x",), 1)], Facts(0.0))
+image = Decoded(torch.zeros(2, 2, 3, dtype=torch.uint8), Region(0, 0, 1, 1))
+Pipeline(lambda data: image, Broken(), ThreadPoolExecutor(1)).classify([Request((b"x",), 1)], Facts(0.0))
 print("still alive")
 """
 
@@ -60,8 +66,13 @@ def test_cuda_answers_as_the_cpu_does(
     config = HandlerConfig(backend=backend, dtype=dtype, batch_buckets=(2, 4))
     made = engine.create(model.load(unpacked, manifest), config, device=CUDA)
     assert (made.backend, made.dtype) == (backend, dtype)
-    answer = made.run(pixels)
-    assert float((answer - expected).norm() / expected.norm()) < bound
+    outputs = made.run(pixels)
+    assert (outputs.logits.device, outputs.embedding.device.type, outputs.features.device.type) == (CPU, "cuda", "cuda")
+    for one, other in zip(outputs, expected, strict=True):
+        assert float((one.cpu() - other).norm() / other.norm()) < bound
+    maps = made.activation_maps(outputs.features[1], range(5))
+    assert (maps.device, maps.dtype) == (CPU, torch.float32)
+    torch.testing.assert_close(maps.mean(dim=(1, 2)), outputs.logits[1], atol=1e-4, rtol=bound)
 
 
 def test_auto_is_inductor_in_bfloat16(loaded: model.LoadedModel) -> None:
@@ -73,7 +84,7 @@ def test_out_of_memory_on_the_device_splits_the_batch_and_answers(loaded: model.
     made = engine.create(loaded, HandlerConfig(backend="eager", batch_buckets=(1, 2)), device=CUDA)
     run, sizes = made.run, []
 
-    def greedy(pixels: torch.Tensor) -> torch.Tensor:
+    def greedy(pixels: torch.Tensor) -> Outputs:
         sizes.append(len(pixels))
         if len(pixels) > 1:
             torch.empty(torch.cuda.get_device_properties(0).total_memory * 2, dtype=torch.uint8, device=CUDA)
@@ -83,9 +94,12 @@ def test_out_of_memory_on_the_device_splits_the_batch_and_answers(loaded: model.
     with ThreadPoolExecutor(2) as pool:
         pipeline = Pipeline(Decoder(loaded.data_config, max_pixels=10**6), made, pool)
         image = pictures.encoded(pictures.gradient(), "PNG")
-        results = pipeline.classify([Request((image, image), top_k=1)], Facts(0.0))
+        asked = Request((image, image), top_k=1, embedding=True, class_activation_map=True)
+        [results] = pipeline.classify([asked], Facts(0.0))
     assert sizes == [2, 1, 1]
-    assert all(isinstance(result, Ranking) for result in results[0])
+    assert all(isinstance(result, Predictions) for result in results)
+    assert [result.embedding.device for result in results] == [CPU, CPU]
+    assert [result.activation_maps.maps.shape for result in results] == [(1, 8, 8)] * 2
 
 
 def test_a_lost_cuda_context_ends_the_worker() -> None:

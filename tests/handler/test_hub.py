@@ -1,115 +1,183 @@
-"""Weights from the Hugging Face hub: a local stand-in that answers its client's few requests, and no hub at all."""
+"""Downloads from the Hugging Face hub: its real client, in processes of its own, against a hub in this process."""
 
 from __future__ import annotations
 
-import hashlib
-import http.server
-import json
+import errno
 import os
+import pty
+import re
+import signal
 import subprocess
 import sys
-import threading
-import zipfile
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import timm
-import torch
-from safetensors.torch import load, save
 
-REPOSITORY = "/timm/test_vit.r160_in1k/resolve/main"
-
-
-class FakeHub(http.server.BaseHTTPRequestHandler):
-    files: dict[str, bytes]
-    seen: list[str]
-
-    def do_HEAD(self) -> None:
-        self.seen.append(f"{self.command} {self.path}")
-        content = self.files.get(self.path.partition("?")[0])
-        self.send_response(200 if content is not None else 404)
-        if content is None:
-            self.send_header(
-                "X-Error-Code", "EntryNotFound" if self.path.startswith("/timm/test_vit.") else "RepoNotFound"
-            )
-        self.send_header("ETag", f'"{hashlib.sha256(content or b"").hexdigest()}"')
-        self.send_header("X-Repo-Commit", "0" * 40)
-        self.send_header("Content-Length", str(len(content or b"")))
-        self.end_headers()
-
-    def do_GET(self) -> None:
-        self.do_HEAD()
-        self.wfile.write(self.files.get(self.path.partition("?")[0], b""))
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@pytest.fixture(scope="module")
-def tensors() -> dict[str, torch.Tensor]:
-    torch.manual_seed(8)
-    return dict(timm.create_model("test_vit").state_dict())
+from swin_handler.build import hub as fetching
+from swin_handler.build.errors import HubUnreachable
+from tests.handler.fake_hub import NO_HUB, Break, FakeHub
+from tests.handler.hub_client import (
+    CONTENT,
+    FETCH,
+    PICKLED,
+    REPOSITORY,
+    SAFE,
+    SMALL_CONTENT,
+    STEP,
+    fetch,
+    fetched,
+    partial_files,
+    refused,
+)
 
 
 @pytest.fixture
-def hub(tensors: dict[str, torch.Tensor]) -> Iterator[tuple[str, list[str]]]:
-    handler = type("Handler", (FakeHub,), {"files": {f"{REPOSITORY}/model.safetensors": save(tensors)}, "seen": []})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", handler.seen
-        server.shutdown()
-        thread.join()
+def hub() -> Iterator[FakeHub]:
+    with FakeHub() as hub:
+        yield hub
 
 
-def build(name: str, endpoint: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    # A process of its own: the hub's client reads its endpoint when it is imported.
-    quiet = {"HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "hf"), "NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_XET": "1"}
-    return subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from swin_handler.build.command import build; build()",
-            name,
-            "--model-store",
-            str(folder / "store"),
-        ],
-        env={**os.environ, **quiet},
-        capture_output=True,
-        text=True,
-        timeout=120,
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "hf"
+
+
+def test_the_file_lies_in_the_clients_own_cache_under_its_own_name(hub: FakeHub, home: Path) -> None:
+    digest = hub.put(REPOSITORY, SAFE, CONTENT)
+    path = fetched(fetch(home, hub.endpoint))
+    assert path.name == SAFE
+    assert path.is_relative_to(home / "hub" / "models--timm--some_vit.of_somebody" / "snapshots")
+    assert hub.downloads == [f"GET /cdn/{digest}/{SAFE}"]
+
+    again = fetch(home, hub.endpoint)
+    assert fetched(again) == path
+    assert "is in the cache already" in again.stderr
+    assert len(hub.downloads) == 1
+
+
+def test_safetensors_are_preferred_and_pickled_weights_come_where_there_are_no_others(hub: FakeHub, home: Path) -> None:
+    hub.put(REPOSITORY, PICKLED, SMALL_CONTENT)
+    assert fetched(fetch(home, hub.endpoint), SMALL_CONTENT).name == PICKLED
+    hub.put(REPOSITORY, SAFE, CONTENT)
+    assert fetched(fetch(home, hub.endpoint)).name == SAFE
+    hub.put("timm/old", PICKLED, SMALL_CONTENT)
+    fetched(fetch(home, hub.endpoint, repository="timm/old"), SMALL_CONTENT, "timm/old")
+    offline = fetch(home, NO_HUB, repository="timm/old")
+    assert fetched(offline, SMALL_CONTENT, "timm/old").name == PICKLED
+
+
+def test_a_connection_closed_in_the_middle_is_resumed_where_it_broke(hub: FakeHub, home: Path) -> None:
+    digest = hub.put(REPOSITORY, SAFE, CONTENT)
+    hub.breaks = [Break(STEP + 99, "close"), Break(STEP + 1, "close")]
+    fetched(fetch(home, hub.endpoint))
+    place = f"GET /cdn/{digest}/{SAFE}"
+    assert hub.downloads == [place, f"{place} bytes={STEP}-", f"{place} bytes={2 * STEP}-"]
+
+
+def test_a_connection_gone_silent_is_resumed_where_it_broke(hub: FakeHub, home: Path) -> None:
+    digest = hub.put(REPOSITORY, SAFE, CONTENT)
+    hub.breaks = [Break(STEP + 99, "stall")]
+    fetched(fetch(home, hub.endpoint))
+    assert hub.downloads[1:] == [f"GET /cdn/{digest}/{SAFE} bytes={STEP}-"]
+
+
+def test_a_connection_reset_in_the_middle_starts_over(hub: FakeHub, home: Path) -> None:
+    hub.put(REPOSITORY, SAFE, CONTENT)
+    hub.breaks = [Break(STEP + 99, "reset")]
+    done = fetch(home, hub.endpoint)
+    fetched(done)
+    assert len(hub.downloads) == 2
+    assert "starting over, try 2 of 3" in done.stderr
+
+
+def test_a_connection_that_is_reset_every_time_ends_after_three_tries(hub: FakeHub, home: Path) -> None:
+    hub.put(REPOSITORY, SAFE, CONTENT)
+    hub.breaks = [Break(STEP + 99, "reset")] * 9
+    refused(fetch(home, hub.endpoint), "the download failed")
+    assert len(hub.downloads) == 3
+    assert partial_files(home) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "reason"),
+    [
+        (401, "RepoNotFound", f"answers 401: no such repository as {REPOSITORY}, or private; log in with"),
+        (401, "", f"answers 401: no such repository as {REPOSITORY}, or private; log in with"),
+        (404, "RevisionNotFound", "answers 404"),
+        (404, "EntryNotFound", f"{REPOSITORY} has no {SAFE} and no {PICKLED}"),
+        (403, "GatedRepo", f"{REPOSITORY} is gated; ask for access at"),
+        (403, "", "answers 403"),
+        (500, "", "answers 500"),
+    ],
+)
+def test_a_refusal_of_the_hub_is_told_in_words(hub: FakeHub, home: Path, status: int, code: str, reason: str) -> None:
+    hub.status, hub.error_code = status, code
+    done = fetch(home, hub.endpoint)
+    refused(done, reason)
+    assert "does not answer" not in done.stderr
+
+
+def test_a_server_that_is_no_hub_is_told_from_one(home: Path) -> None:
+    with FakeHub(status=200) as portal:
+        refused(fetch(home, portal.endpoint), "does not answer as a hub does")
+
+
+def test_a_gated_repository_opens_with_the_users_token(hub: FakeHub, home: Path) -> None:
+    hub.put(REPOSITORY, SAFE, SMALL_CONTENT)
+    hub.token = "hf_secret"
+    refused(fetch(home, hub.endpoint), "is gated")
+    fetched(fetch(home, hub.endpoint, HF_TOKEN="hf_secret"), SMALL_CONTENT)
+
+
+def test_weights_that_are_not_on_the_hub_are_refused() -> None:
+    cfg = timm.get_pretrained_cfg("gcvit_tiny.in1k")
+    assert cfg is not None
+    with pytest.raises(HubUnreachable, match=r"it does not have them, only https://github\.com/\S+ has"):
+        fetching.fetch(cfg, "gcvit_tiny.in1k")
+    with pytest.raises(HubUnreachable, match="nobody hosts them"):
+        fetching.fetch({"architecture": "vit_tiny"}, "vit_tiny")
+
+
+def test_a_progress_bar_is_shown_on_a_terminal(hub: FakeHub, home: Path) -> None:
+    hub.put(REPOSITORY, SAFE, CONTENT)
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    program = subprocess.Popen(
+        [sys.executable, "-c", FETCH, REPOSITORY],
+        env={**os.environ, **hub.environment(home), "TQDM_MININTERVAL": "0"},
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
     )
+    os.close(theirs)
+    shown = everything_on(ours)
+    assert program.wait(timeout=60) == 0, shown
+    assert f"Downloading {SAFE} of {REPOSITORY}, 21.0 MB" in shown
+    assert {"0%", "50%", "100%"} <= set(re.findall(rf"{SAFE}: +(\d+%)\|", shown))
 
 
-def test_weights_come_from_the_hub_and_then_from_its_cache(
-    hub: tuple[str, list[str]], tensors: dict[str, torch.Tensor], tmp_path: Path
-) -> None:
-    endpoint, seen = hub
-    built = build("test_vit", endpoint, tmp_path)
-    assert built.returncode == 0, built.stdout + built.stderr
-    archive = tmp_path / "store" / "test_vit-1.0.mar"
-    with zipfile.ZipFile(archive) as mar:
-        told = json.loads(mar.read("swinserve.json"))
-        kept = load(mar.read("model.safetensors"))
-    assert told["weights"] == "hub timm/test_vit.r160_in1k"
-    assert all(torch.equal(kept[key], tensor) for key, tensor in tensors.items())
-    assert f"GET {REPOSITORY}/model.safetensors" in seen
-
-    first = archive.read_bytes()
-    offline = build("test_vit.r160_in1k", "http://127.0.0.1:9", tmp_path)
-    assert offline.returncode == 0, offline.stdout + offline.stderr
-    assert archive.read_bytes() == first
+def everything_on(terminal: int) -> str:
+    shown = b""
+    try:
+        while piece := os.read(terminal, 65536):
+            shown += piece
+    except OSError as error:
+        assert error.errno == errno.EIO  # Linux: nobody has the other end open any more
+    os.close(terminal)
+    return shown.decode()
 
 
-@pytest.mark.parametrize("reachable", [True, False], ids=["the hub does not have them", "there is no hub"])
-def test_weights_that_cannot_be_fetched_end_with_code_3_and_two_ways_out(
-    hub: tuple[str, list[str]], tmp_path: Path, reachable: bool
-) -> None:
-    refused = build("test_vit2", hub[0] if reachable else "http://127.0.0.1:9", tmp_path)
-    assert refused.returncode == 3, refused.stdout + refused.stderr
-    assert "swinserve build test_vit2 --checkpoint FILE" in refused.stderr
-    assert "swinserve build test_vit2 --random-weights" in refused.stderr
-    assert "Traceback" not in refused.stderr
-    assert ("does not answer" in refused.stderr) != reachable
-    assert not (tmp_path / "store").exists()
+def test_ctrl_c_in_the_middle_leaves_nothing_half_done(hub: FakeHub, home: Path, tmp_path: Path) -> None:
+    hub.put(REPOSITORY, SAFE, CONTENT)
+    hub.breaks = [Break(STEP + 99, "stall")]
+    given = {**os.environ, **hub.environment(home), "HF_HUB_DOWNLOAD_TIMEOUT": "30"}
+    program = subprocess.Popen([sys.executable, "-c", FETCH, REPOSITORY], env=given, stderr=subprocess.PIPE, text=True)
+    assert hub.stalled.wait(timeout=30)
+    program.send_signal(signal.SIGINT)
+    _, told = program.communicate(timeout=10)
+    assert "Traceback" not in told
+    assert program.returncode == 1  # click's own; `swinserve` makes it 130
+    refused(fetch(home, NO_HUB), "there is no copy in the cache")
+    fetched(fetch(home, hub.endpoint))

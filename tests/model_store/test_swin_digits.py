@@ -32,8 +32,8 @@ def training():
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory):
-    """bytes of images -> indices, through the archive's own decoder and engine."""
+def outputs(tmp_path_factory: pytest.TempPathFactory):
+    """bytes of images -> (its engine, Outputs), through the archive's own decoder."""
     folder = tmp_path_factory.mktemp("digits")
     options = archive.Options("swin_digits", "1.0", 8, 1, "eager", "float32", "cpu")
     classifier = weights.load("swin_digits", checkpoint=None, random_weights=False)
@@ -43,7 +43,13 @@ def served(tmp_path_factory: pytest.TempPathFactory):
     loaded = model.load(folder, Manifest.read(folder))
     decode = Decoder(loaded.data_config, max_pixels=10**6)
     made = engine.create(loaded, HandlerConfig(), device=torch.device("cpu"))
-    return lambda images: made.run(torch.stack([decode(image) for image in images])).argmax(dim=1)
+    return lambda images: (made, made.run(torch.stack([decode(image).pixels for image in images])))
+
+
+@pytest.fixture(scope="module")
+def served(outputs):
+    """bytes of images -> indices"""
+    return lambda images: outputs(images)[1].logits.argmax(dim=1)
 
 
 def test_the_weights_take_at_most_a_megabyte() -> None:
@@ -81,3 +87,24 @@ def test_the_split_is_fixed_and_disjoint(training) -> None:
     parts = training.split_digits()
     assert {name: len(part.labels) for name, part in parts.items()} == {"train": 1144, "validation": 203, "test": 450}
     assert METRICS["split"] == {"seed": 0, "train": 1144, "validation": 203, "test": 450}
+
+
+def test_the_maps_of_digits_speak_for_the_paper_not_for_the_strokes(training, outputs) -> None:
+    """What docs/reference/models.md says of them; `-s` prints the figure."""
+    digits = training.split_digits()["test"].digits
+    plain = training.VARIANTS["dark-on-light"]
+    look = training.random_look(len(digits), plain.paint, plain.looseness, torch.Generator().manual_seed(0))
+    pictures = training.render(digits, look, plain.height, plain.width)  # (B, 3, H, W), dark ink
+    ink = torch.nn.functional.adaptive_avg_pool2d(1 - pictures.float().mean(dim=1), (4, 4))
+    correlations = []
+    for picture, place in zip(pictures, ink, strict=True):
+        buffer = io.BytesIO()
+        training.to_pil(picture, None).save(buffer, "PNG")
+        engine_, answer = outputs([buffer.getvalue()])
+        best = int(answer.logits.argmax())
+        (found,) = engine_.activation_maps(answer.features[0], [best])  # (4, 4)
+        assert float(found.mean()) == pytest.approx(float(answer.logits[0, best]), abs=1e-4)
+        correlations.append(float(torch.corrcoef(torch.stack([found.flatten(), place.flatten()]))[0, 1]))
+    mean = sum(correlations) / len(correlations)
+    print(f"\ncorrelation of the best class's map with the ink, mean of {len(digits)} digits: {mean:.2f}")
+    assert mean < -0.5

@@ -1,19 +1,24 @@
-"""`swinserve classify FILE…`: files -> calls -> a table for people or JSON lines for programs."""
+"""`swinserve classify FILE…`: files -> calls -> a table for people or JSON lines for programs, and files to keep."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import click
 
 from swinserve.errors import SwinserveError, Unavailable
 from swinserve.image_files import ImageFile, batches, read
-from swinserve.results import Classification
+from swinserve.results import Classification, ImageResult
 
 from . import options
-from .outcome import FileOutcome
+from .embedding_file import EmbeddingFile
+from .outcome import FileOutcome, Keeper
+from .picture_files import PictureFiles
 
 Ask = Callable[[Sequence[bytes]], Classification]
+PATH = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
@@ -21,31 +26,85 @@ Ask = Callable[[Sequence[bytes]], Classification]
 @options.server
 @click.option("--model", default="", help="The served name.  [default: the service's first model]")
 @click.option("--model-version", "version", default="", help="The model version; needs --model.")
-@click.option("--top-k", type=click.IntRange(min=1), help="Predictions for each image.  [default: the service's, 5]")
+@click.option("--top-k", type=click.IntRange(min=0), help="Predictions for each image.  [default: the service's, 5]")
 @click.option("--min-score", type=click.FloatRange(0, 1), default=0.0, help="Leave out predictions with a lower score.")
+@click.option(
+    "--embedding",
+    metavar="FILE.npy",
+    type=PATH,
+    help="Write the embeddings: float32, a row for each file, NaN where it failed. With --json, each line has its own.",
+)
+@click.option(
+    "--cam",
+    metavar="OUT.png",
+    type=PATH,
+    help="Draw the best class's activation map over the image. With several files, each goes to OUT-<its stem>.png.",
+)
 @options.timeout
 @options.as_json
-def classify(files: tuple[str, ...], server: str, timeout: float, as_json: bool, **how: Any) -> None:
+def classify(
+    files: tuple[str, ...],
+    server: str,
+    timeout: float,
+    as_json: bool,
+    embedding: Path | None,
+    cam: Path | None,
+    **how: Any,
+) -> None:
     """Classify image files; `-` is standard input.
 
     A file that fails is listed, the others are classified all the same, and the exit code is 1.
     """
     if how["version"] and not how["model"]:
         raise click.UsageError("--model-version needs --model")
+    keepers = _keepers(files, embedding, cam)
+    how |= {"embedding": embedding is not None, "class_activation_map": cam is not None}
     with options.connect(server, timeout) as client:
-        found = outcomes(files, partial(client.classify_many, **how))
-        failed = _print_lines(found) if as_json else _print_table(found)
-    if failed:
+        found = outcomes(files, partial(client.classify_many, **how), keepers)
+        try:
+            failed = _print_lines(found) if as_json else _print_table(found, _without_class(how))
+        finally:
+            failed_to_keep = _finish(keepers)
+    if failed or failed_to_keep:
         raise click.exceptions.Exit(1)
 
 
-def outcomes(paths: Sequence[str], ask: Ask) -> Iterator[FileOutcome]:
-    """One outcome a file, in order. Raises Unavailable when going on is useless."""
+def _keepers(files: Sequence[str], embedding: Path | None, cam: Path | None) -> list[Keeper]:
+    keepers: list[Keeper] = []
+    if cam is not None:
+        keepers.append(PictureFiles(cam, files))
+    if embedding is not None:
+        keepers.append(EmbeddingFile(embedding, len(files)))
+    return keepers
+
+
+def _finish(keepers: Sequence[Keeper]) -> int:
+    """How many things could not be kept; each is told."""
+    told = 0
+    for problem in chain.from_iterable(keeper.finish() for keeper in keepers):
+        click.echo(f"swinserve: {problem}", err=True)
+        told += 1
+    return told
+
+
+def _without_class(how: Mapping[str, Any]) -> str:
+    """Why an answer holds an embedding and no prediction."""
+    if how["top_k"] == 0:
+        return "no class was asked for"
+    # Unasked, an embedding comes from a model that has nothing else.
+    return "no class reaches the minimum" if how["embedding"] and how["min_score"] else "the model has no classes"
+
+
+def outcomes(paths: Sequence[str], ask: Ask, keepers: Sequence[Keeper] = ()) -> Iterator[FileOutcome]:
+    """One outcome a file, in order, after the keepers have seen it. Raises Unavailable when going on is useless."""
     for batch in batches(read(paths)):
         readable = [file for file in batch if file.error is None]
         answers = iter(_call(readable, ask) if readable else ())
         for file in batch:
-            yield next(answers) if file.error is None else FileOutcome(file.name, error=file.error)
+            outcome = next(answers) if file.error is None else FileOutcome(file.name, error=file.error)
+            for keeper in keepers:
+                keeper.keep(file, outcome)
+            yield outcome
 
 
 def _call(files: list[ImageFile], ask: Ask) -> list[FileOutcome]:
@@ -56,11 +115,21 @@ def _call(files: list[ImageFile], ask: Ask) -> list[FileOutcome]:
         if isinstance(error, Unavailable) and error.reason != "WORKER_LOST":
             raise
         return [FileOutcome(file.name, error=error) for file in files]
-    about = (answer.timing, answer.request_id)
-    return [
-        FileOutcome(file.name, answer.model, answer.version, result.predictions, *about, result.error)
-        for file, result in zip(files, answer.results, strict=True)
-    ]
+    return [_outcome(file, answer, result) for file, result in zip(files, answer.results, strict=True)]
+
+
+def _outcome(file: ImageFile, answer: Classification, result: ImageResult) -> FileOutcome:
+    return FileOutcome(
+        file=file.name,
+        model=answer.model,
+        version=answer.version,
+        predictions=result.predictions,
+        embedding=result.embedding,
+        map_region=result.map_region,
+        timing=answer.timing,
+        request_id=answer.request_id,
+        error=result.error,
+    )
 
 
 def _print_lines(found: Iterable[FileOutcome]) -> int:
@@ -72,7 +141,7 @@ def _print_lines(found: Iterable[FileOutcome]) -> int:
     return failed
 
 
-def _print_table(found: Iterable[FileOutcome]) -> int:
+def _print_table(found: Iterable[FileOutcome], without_class: str) -> int:
     from .table import print_outcomes
 
     done: list[FileOutcome] = []
@@ -80,7 +149,7 @@ def _print_table(found: Iterable[FileOutcome]) -> int:
         done.extend(found)
     finally:
         # What was classified before the service went away, or ctrl-C, has been paid for. `extend` keeps it.
-        print_outcomes([outcome for outcome in done if outcome.error is None])
+        print_outcomes([outcome for outcome in done if outcome.error is None], without_class)
         failures = [outcome for outcome in done if outcome.error is not None]
         for outcome in failures:
             click.echo(f"swinserve: {click.format_filename(outcome.file)}: {outcome.error}", err=True)

@@ -1,5 +1,6 @@
 """Results -> tables for people; colours and the terminal's width only where there is a terminal."""
 
+import math
 from collections.abc import Sequence
 
 import click
@@ -19,8 +20,11 @@ COLUMNS_WITHOUT_TERMINAL = 160
 """A pipe has no width; rich would take 80 columns and break file names in two."""
 
 
-def print_outcomes(outcomes: Sequence[FileOutcome]) -> None:
-    """One row a prediction: file, label, score as percentage and bar, milliseconds in the service."""
+def print_outcomes(outcomes: Sequence[FileOutcome], without_class: str = "no class") -> None:
+    """One row a prediction: file, label, score as percentage and bar, milliseconds in the service.
+
+    An embedding without predictions gets a row with its length and norm, and why there is no class.
+    """
     table = _table("File", "Label")
     table.add_column("Score", justify="right", no_wrap=True)
     table.add_column("", min_width=20)
@@ -28,7 +32,7 @@ def print_outcomes(outcomes: Sequence[FileOutcome]) -> None:
     for outcome in outcomes:
         name, milliseconds = click.format_filename(outcome.file), f"{1000 * outcome.timing.total:.1f}"
         if not outcome.predictions:
-            table.add_row(Text(name), Text("(no score reaches the minimum)", style="dim"), "", "", milliseconds)
+            table.add_row(Text(name), Text(_nothing(outcome, without_class), style="dim"), "", "", milliseconds)
         for prediction in outcome.predictions:
             bar = ProgressBar(total=1, completed=prediction.score, width=20, complete_style=BAR, finished_style=BAR)
             table.add_row(Text(name), Text(prediction.label), f"{prediction.score:.1%}", bar, milliseconds)
@@ -36,21 +40,38 @@ def print_outcomes(outcomes: Sequence[FileOutcome]) -> None:
     _print(table)
 
 
+def _nothing(outcome: FileOutcome, without_class: str) -> str:
+    if outcome.embedding is None:
+        return "(no score reaches the minimum)"
+    norm = math.sqrt(float(outcome.embedding @ outcome.embedding))
+    return f"({without_class}) embedding of {outcome.embedding.size} numbers, norm {norm:.4g}"
+
+
 def print_models(models: Sequence[Model]) -> None:
     """One row a model version; what does not fit 80 columns is left to `--json`."""
-    table = _table("Model", "Version", "Ready", "Input", "Labels", "Backend", "Weights")
+    table = _table("Model", "Version", "Ready", "Input", "Gives", "Backend", "Weights")
     for model in models:
         about = (model.name, model.version, "yes" if model.ready else "no")
-        shape = (f"{model.input_height}×{model.input_width}", str(len(model.labels)))
+        shape = (f"{model.input_height}×{model.input_width}", _gives(model))
         table.add_row(*map(Text, (*about, *shape, f"{model.backend} {model.dtype}", model.weights)))
     _print(table)
+
+
+def _gives(model: Model) -> str:
+    """Such as "1000 labels, embedding 768, maps 7×7"."""
+    parts = (
+        (len(model.labels), f"{len(model.labels)} labels"),
+        (model.embedding_size, f"embedding {model.embedding_size}"),
+        (model.activation_map_height, f"maps {model.activation_map_height}×{model.activation_map_width}"),
+    )
+    return ", ".join(text for size, text in parts if size)
 
 
 def _table(*headers: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for header in headers:
         # Fold, never shorten: half a file name finds no file. And fold only what may be long.
-        table.add_column(header, overflow="fold", no_wrap=header in ("Version", "Ready", "Input", "Labels"))
+        table.add_column(header, overflow="fold", no_wrap=header in ("Version", "Ready", "Input"))
     return table
 
 

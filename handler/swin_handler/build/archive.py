@@ -18,15 +18,16 @@ import torch
 import yaml
 from safetensors.torch import save_file
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 import swin_handler
 from swin_handler import model
+from swin_handler.abilities import abilities
+from swin_handler.build.classifier import Classifier
 from swin_handler.build.errors import BuildRefused
-from swin_handler.build.weights import Classifier
 from swin_handler.config import CONTRACT_VERSION, SCHEMA_VERSION, HandlerConfig, Manifest
 from swin_handler.engine import NormalisedModel
 from swin_handler.errors import BadArchive
+from swin_handler.models import multiply_adds
 
 ENTRY = "swinserve_entry.py"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's first moment: the same input gives the same bytes
@@ -82,15 +83,17 @@ def prove(archive: Path) -> None:
             raise BuildRefused(f"the archive does not load: {error}") from error
         grey = torch.full((1, *manifest.input_size[1:], 3), 128, dtype=torch.uint8)
         with torch.inference_mode():
-            logits = NormalisedModel(loaded)(grey)
-    if logits.shape != (1, manifest.num_classes) or not bool(torch.isfinite(logits).all()):
+            answer = NormalisedModel(loaded)(grey).answer
+    if answer.shape != (1, manifest.num_classes or manifest.embedding_size) or not bool(torch.isfinite(answer).all()):
         raise BuildRefused("the model gives no finite score for each class on a grey image")
 
 
 def _manifest(classifier: Classifier, options: Options, digest: str) -> Manifest:
     size = tuple(model.preprocessing(classifier.pretrained_cfg)["input_size"])
-    if classifier.num_classes < 1 or len(size) != 3 or size[0] != 3:
+    if len(size) != 3 or size[0] != 3:
         raise BuildRefused(f"{classifier.architecture} is no classifier of RGB images")
+    counted = _multiply_adds(classifier, size)
+    gives = abilities(classifier.module, size)
     return Manifest(
         schema_version=SCHEMA_VERSION,
         contract_version=CONTRACT_VERSION,
@@ -100,7 +103,9 @@ def _manifest(classifier: Classifier, options: Options, digest: str) -> Manifest
         input_size=size,
         num_classes=classifier.num_classes,
         parameters=sum(parameter.numel() for parameter in classifier.module.parameters()),
-        multiply_adds=_multiply_adds(classifier, size),
+        multiply_adds=counted,
+        embedding_size=gives.embedding_size,
+        activation_map=gives.activation_map,
         weights=classifier.source,
         weights_sha256=digest,
         batch_buckets=options.batch_buckets,
@@ -113,29 +118,17 @@ def _manifest(classifier: Classifier, options: Options, digest: str) -> Manifest
 
 
 def _multiply_adds(classifier: Classifier, size: tuple[int, ...]) -> int:
-    """Of one image: torch counts two floating-point operations for each."""
-    counter = FlopCounterMode(display=False)
-    with _unfused_attention(classifier.module), torch.inference_mode(), counter:
-        try:
-            logits = classifier.module(torch.zeros(1, *size))
-        except Exception as error:
-            raise BuildRefused(f"{classifier.architecture} does not take an image of {size}: {error}") from error
-    if not isinstance(logits, torch.Tensor) or logits.shape != (1, classifier.num_classes):
-        raise BuildRefused(f"{classifier.architecture} is no plain classifier: its answer is not one score a class")
-    return int(counter.get_total_flops()) // 2
-
-
-@contextmanager
-def _unfused_attention(module: nn.Module) -> Iterator[None]:
-    """Fused attention kernels hide their products from the counter."""
-    fused = [part for part in module.modules() if getattr(part, "fused_attn", False) is True]
-    for part in fused:
-        part.fused_attn = False  # type: ignore[assignment]
+    """Of one image; the counting runs the model, unless it is a Swin."""
     try:
-        yield
-    finally:
-        for part in fused:
-            part.fused_attn = True  # type: ignore[assignment]
+        with torch.inference_mode():
+            answer = classifier.module(torch.zeros(1, *size))
+        counted = multiply_adds.total(multiply_adds.count(classifier.module, size))
+    except Exception as error:
+        raise BuildRefused(f"{classifier.architecture} does not take an image of {size}: {error}") from error
+    plain = isinstance(answer, torch.Tensor) and answer.ndim == 2
+    if not plain or (classifier.num_classes and answer.shape != (1, classifier.num_classes)):
+        raise BuildRefused(f"{classifier.architecture} is no plain classifier: its answer is not one score a class")
+    return counted
 
 
 def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -181,9 +174,10 @@ def _model_config(options: Options) -> dict[str, Any]:
 
 
 def _code() -> dict[str, Path]:
-    """The handler's runtime modules (swin_handler/*.py, not its sub-packages) and TorchServe's entry."""
+    """What the handler needs at run time, that is all of it but the builder, and TorchServe's entry."""
     package = Path(swin_handler.__file__).parent
-    modules = {f"swin_handler/{file.name}": file for file in package.glob("*.py")}
+    files = [*package.glob("*.py"), *(package / "models").glob("*.py")]
+    modules = {f"swin_handler/{file.relative_to(package)}": file for file in files}
     return {**modules, ENTRY: package / "build" / "entry.py"}
 
 

@@ -23,3 +23,15 @@ class HubUnreachable(click.ClickException):
             f"  swinserve build {name} --checkpoint FILE    weights that are on this machine already\n"
             f"  swinserve build {name} --random-weights     for benchmarks: right speed, meaningless answers"
         )
+
+
+class CacheUnusable(click.ClickException):
+    """The disk, not the hub, is at fault: exit code 1."""
+
+    exit_code = 1
+
+    def __init__(self, folder: str, reason: str) -> None:
+        super().__init__(
+            f"the Hugging Face hub's cache in {folder} cannot be used: {reason}\n"
+            "HF_HOME or HF_HUB_CACHE names another folder."
+        )

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eswin_proto/v1/classifier.proto\x12\x0cswinserve.v1\"\x86\x01\n\x0f\x43lassifyRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12#\n\x06images\x18\x03 \x03(\x0b\x32\x13.swinserve.v1.Image\x12.\n\x07options\x18\x04 \x01(\x0b\x32\x1d.swinserve.v1.ClassifyOptions\"\x18\n\x05Image\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\"B\n\x0f\x43lassifyOptions\x12\x12\n\x05top_k\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x11\n\tmin_score\x18\x02 \x01(\x02\x42\x08\n\x06_top_k\"\xa4\x01\n\x10\x43lassifyResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x03 \x01(\t\x12\r\n\x05\x64type\x18\x04 \x01(\t\x12*\n\x07results\x18\x05 \x03(\x0b\x32\x19.swinserve.v1.ImageResult\x12$\n\x06timing\x18\x06 \x01(\x0b\x32\x14.swinserve.v1.Timing\"u\n\x0bImageResult\x12\x30\n\x0bpredictions\x18\x01 \x01(\x0b\x32\x19.swinserve.v1.PredictionsH\x00\x12)\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x18.swinserve.v1.ImageErrorH\x00\x42\t\n\x07outcome\"<\n\x0bPredictions\x12-\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x18.swinserve.v1.Prediction\"9\n\nPrediction\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x05\x12\r\n\x05score\x18\x03 \x01(\x02\";\n\nImageError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"N\n\x06Timing\x12\r\n\x05queue\x18\x01 \x01(\x01\x12\x12\n\nbatch_wait\x18\x02 \x01(\x01\x12\x0e\n\x06\x64\x65\x63ode\x18\x03 \x01(\x01\x12\x11\n\tinference\x18\x04 \x01(\x01\"\x97\x01\n\x15\x43lassifyStreamRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\"\n\x05image\x18\x04 \x01(\x0b\x32\x13.swinserve.v1.Image\x12.\n\x07options\x18\x05 \x01(\x0b\x32\x1d.swinserve.v1.ClassifyOptions\"\x95\x01\n\x16\x43lassifyStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12)\n\x06result\x18\x04 \x01(\x0b\x32\x19.swinserve.v1.ImageResult\x12$\n\x06timing\x18\x05 \x01(\x0b\x32\x14.swinserve.v1.Timing\"\x13\n\x11ListModelsRequest\"9\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.swinserve.v1.Model\"1\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xa3\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08versions\x18\x03 \x03(\t\x12\r\n\x05ready\x18\x04 \x01(\x08\x12\x14\n\x0c\x61rchitecture\x18\x05 \x01(\t\x12\x14\n\x0cinput_height\x18\x06 \x01(\x05\x12\x13\n\x0binput_width\x18\x07 \x01(\x05\x12\x0e\n\x06labels\x18\x08 \x03(\t\x12\x12\n\nparameters\x18\t \x01(\x03\x12\x15\n\rmultiply_adds\x18\n \x01(\x03\x12\r\n\x05\x64type\x18\x0b \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x0c \x01(\t\x12\x16\n\x0e\x62\x61\x63kend_reason\x18\r \x01(\t\x12\x15\n\rbatch_buckets\x18\x0e \x03(\x05\x12\x0f\n\x07weights\x18\x0f \x01(\t2\xc9\x02\n\nClassifier\x12I\n\x08\x43lassify\x12\x1d.swinserve.v1.ClassifyRequest\x1a\x1e.swinserve.v1.ClassifyResponse\x12_\n\x0e\x43lassifyStream\x12#.swinserve.v1.ClassifyStreamRequest\x1a$.swinserve.v1.ClassifyStreamResponse(\x01\x30\x01\x12O\n\nListModels\x12\x1f.swinserve.v1.ListModelsRequest\x1a .swinserve.v1.ListModelsResponse\x12>\n\x08GetModel\x12\x1d.swinserve.v1.GetModelRequest\x1a\x13.swinserve.v1.Modelb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eswin_proto/v1/classifier.proto\x12\x0cswinserve.v1\"\x86\x01\n\x0f\x43lassifyRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12#\n\x06images\x18\x03 \x03(\x0b\x32\x13.swinserve.v1.Image\x12.\n\x07options\x18\x04 \x01(\x0b\x32\x1d.swinserve.v1.ClassifyOptions\"\x18\n\x05Image\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\"s\n\x0f\x43lassifyOptions\x12\x12\n\x05top_k\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x11\n\tmin_score\x18\x02 \x01(\x02\x12\x11\n\tembedding\x18\x03 \x01(\x08\x12\x1c\n\x14\x63lass_activation_map\x18\x04 \x01(\x08\x42\x08\n\x06_top_k\"\xa4\x01\n\x10\x43lassifyResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x03 \x01(\t\x12\r\n\x05\x64type\x18\x04 \x01(\t\x12*\n\x07results\x18\x05 \x03(\x0b\x32\x19.swinserve.v1.ImageResult\x12$\n\x06timing\x18\x06 \x01(\x0b\x32\x14.swinserve.v1.Timing\"u\n\x0bImageResult\x12\x30\n\x0bpredictions\x18\x01 \x01(\x0b\x32\x19.swinserve.v1.PredictionsH\x00\x12)\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x18.swinserve.v1.ImageErrorH\x00\x42\t\n\x07outcome\"\x8f\x01\n\x0bPredictions\x12-\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x18.swinserve.v1.Prediction\x12\'\n\tembedding\x18\x02 \x01(\x0b\x32\x14.swinserve.v1.Tensor\x12(\n\nmap_region\x18\x03 \x01(\x0b\x32\x14.swinserve.v1.Region\"m\n\nPrediction\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x05\x12\r\n\x05score\x18\x03 \x01(\x02\x12\x32\n\x14\x63lass_activation_map\x18\x04 \x01(\x0b\x32\x14.swinserve.v1.Tensor\"%\n\x06Tensor\x12\r\n\x05shape\x18\x01 \x03(\x05\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"B\n\x06Region\x12\x0c\n\x04left\x18\x01 \x01(\x02\x12\x0b\n\x03top\x18\x02 \x01(\x02\x12\r\n\x05right\x18\x03 \x01(\x02\x12\x0e\n\x06\x62ottom\x18\x04 \x01(\x02\";\n\nImageError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"N\n\x06Timing\x12\r\n\x05queue\x18\x01 \x01(\x01\x12\x12\n\nbatch_wait\x18\x02 \x01(\x01\x12\x0e\n\x06\x64\x65\x63ode\x18\x03 \x01(\x01\x12\x11\n\tinference\x18\x04 \x01(\x01\"\x97\x01\n\x15\x43lassifyStreamRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\"\n\x05image\x18\x04 \x01(\x0b\x32\x13.swinserve.v1.Image\x12.\n\x07options\x18\x05 \x01(\x0b\x32\x1d.swinserve.v1.ClassifyOptions\"\x95\x01\n\x16\x43lassifyStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12)\n\x06result\x18\x04 \x01(\x0b\x32\x19.swinserve.v1.ImageResult\x12$\n\x06timing\x18\x05 \x01(\x0b\x32\x14.swinserve.v1.Timing\"\x13\n\x11ListModelsRequest\"9\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.swinserve.v1.Model\"1\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xf8\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x10\n\x08versions\x18\x03 \x03(\t\x12\r\n\x05ready\x18\x04 \x01(\x08\x12\x14\n\x0c\x61rchitecture\x18\x05 \x01(\t\x12\x14\n\x0cinput_height\x18\x06 \x01(\x05\x12\x13\n\x0binput_width\x18\x07 \x01(\x05\x12\x0e\n\x06labels\x18\x08 \x03(\t\x12\x12\n\nparameters\x18\t \x01(\x03\x12\x15\n\rmultiply_adds\x18\n \x01(\x03\x12\r\n\x05\x64type\x18\x0b \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x0c \x01(\t\x12\x16\n\x0e\x62\x61\x63kend_reason\x18\r \x01(\t\x12\x15\n\rbatch_buckets\x18\x0e \x03(\x05\x12\x0f\n\x07weights\x18\x0f \x01(\t\x12\x16\n\x0e\x65mbedding_size\x18\x10 \x01(\x05\x12\x1d\n\x15\x61\x63tivation_map_height\x18\x11 \x01(\x05\x12\x1c\n\x14\x61\x63tivation_map_width\x18\x12 \x01(\x05\x32\xc9\x02\n\nClassifier\x12I\n\x08\x43lassify\x12\x1d.swinserve.v1.ClassifyRequest\x1a\x1e.swinserve.v1.ClassifyResponse\x12_\n\x0e\x43lassifyStream\x12#.swinserve.v1.ClassifyStreamRequest\x1a$.swinserve.v1.ClassifyStreamResponse(\x01\x30\x01\x12O\n\nListModels\x12\x1f.swinserve.v1.ListModelsRequest\x1a .swinserve.v1.ListModelsResponse\x12>\n\x08GetModel\x12\x1d.swinserve.v1.GetModelRequest\x1a\x13.swinserve.v1.Modelb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,31 +36,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IMAGE']._serialized_start=185
   _globals['_IMAGE']._serialized_end=209
   _globals['_CLASSIFYOPTIONS']._serialized_start=211
-  _globals['_CLASSIFYOPTIONS']._serialized_end=277
-  _globals['_CLASSIFYRESPONSE']._serialized_start=280
-  _globals['_CLASSIFYRESPONSE']._serialized_end=444
-  _globals['_IMAGERESULT']._serialized_start=446
-  _globals['_IMAGERESULT']._serialized_end=563
-  _globals['_PREDICTIONS']._serialized_start=565
-  _globals['_PREDICTIONS']._serialized_end=625
-  _globals['_PREDICTION']._serialized_start=627
-  _globals['_PREDICTION']._serialized_end=684
-  _globals['_IMAGEERROR']._serialized_start=686
-  _globals['_IMAGEERROR']._serialized_end=745
-  _globals['_TIMING']._serialized_start=747
-  _globals['_TIMING']._serialized_end=825
-  _globals['_CLASSIFYSTREAMREQUEST']._serialized_start=828
-  _globals['_CLASSIFYSTREAMREQUEST']._serialized_end=979
-  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_start=982
-  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_end=1131
-  _globals['_LISTMODELSREQUEST']._serialized_start=1133
-  _globals['_LISTMODELSREQUEST']._serialized_end=1152
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1154
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1211
-  _globals['_GETMODELREQUEST']._serialized_start=1213
-  _globals['_GETMODELREQUEST']._serialized_end=1262
-  _globals['_MODEL']._serialized_start=1265
-  _globals['_MODEL']._serialized_end=1556
-  _globals['_CLASSIFIER']._serialized_start=1559
-  _globals['_CLASSIFIER']._serialized_end=1888
+  _globals['_CLASSIFYOPTIONS']._serialized_end=326
+  _globals['_CLASSIFYRESPONSE']._serialized_start=329
+  _globals['_CLASSIFYRESPONSE']._serialized_end=493
+  _globals['_IMAGERESULT']._serialized_start=495
+  _globals['_IMAGERESULT']._serialized_end=612
+  _globals['_PREDICTIONS']._serialized_start=615
+  _globals['_PREDICTIONS']._serialized_end=758
+  _globals['_PREDICTION']._serialized_start=760
+  _globals['_PREDICTION']._serialized_end=869
+  _globals['_TENSOR']._serialized_start=871
+  _globals['_TENSOR']._serialized_end=908
+  _globals['_REGION']._serialized_start=910
+  _globals['_REGION']._serialized_end=976
+  _globals['_IMAGEERROR']._serialized_start=978
+  _globals['_IMAGEERROR']._serialized_end=1037
+  _globals['_TIMING']._serialized_start=1039
+  _globals['_TIMING']._serialized_end=1117
+  _globals['_CLASSIFYSTREAMREQUEST']._serialized_start=1120
+  _globals['_CLASSIFYSTREAMREQUEST']._serialized_end=1271
+  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_start=1274
+  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_end=1423
+  _globals['_LISTMODELSREQUEST']._serialized_start=1425
+  _globals['_LISTMODELSREQUEST']._serialized_end=1444
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1446
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1503
+  _globals['_GETMODELREQUEST']._serialized_start=1505
+  _globals['_GETMODELREQUEST']._serialized_end=1554
+  _globals['_MODEL']._serialized_start=1557
+  _globals['_MODEL']._serialized_end=1933
+  _globals['_CLASSIFIER']._serialized_start=1936
+  _globals['_CLASSIFIER']._serialized_end=2265
 # @@protoc_insertion_point(module_scope)

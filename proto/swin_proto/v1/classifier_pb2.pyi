@@ -25,12 +25,16 @@ class Image(_message.Message):
     def __init__(self, content: _Optional[bytes] = ...) -> None: ...
 
 class ClassifyOptions(_message.Message):
-    __slots__ = ("top_k", "min_score")
+    __slots__ = ("top_k", "min_score", "embedding", "class_activation_map")
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     MIN_SCORE_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    CLASS_ACTIVATION_MAP_FIELD_NUMBER: _ClassVar[int]
     top_k: int
     min_score: float
-    def __init__(self, top_k: _Optional[int] = ..., min_score: _Optional[float] = ...) -> None: ...
+    embedding: bool
+    class_activation_map: bool
+    def __init__(self, top_k: _Optional[int] = ..., min_score: _Optional[float] = ..., embedding: bool = ..., class_activation_map: bool = ...) -> None: ...
 
 class ClassifyResponse(_message.Message):
     __slots__ = ("model", "version", "backend", "dtype", "results", "timing")
@@ -57,20 +61,46 @@ class ImageResult(_message.Message):
     def __init__(self, predictions: _Optional[_Union[Predictions, _Mapping]] = ..., error: _Optional[_Union[ImageError, _Mapping]] = ...) -> None: ...
 
 class Predictions(_message.Message):
-    __slots__ = ("predictions",)
+    __slots__ = ("predictions", "embedding", "map_region")
     PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    MAP_REGION_FIELD_NUMBER: _ClassVar[int]
     predictions: _containers.RepeatedCompositeFieldContainer[Prediction]
-    def __init__(self, predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ...) -> None: ...
+    embedding: Tensor
+    map_region: Region
+    def __init__(self, predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., embedding: _Optional[_Union[Tensor, _Mapping]] = ..., map_region: _Optional[_Union[Region, _Mapping]] = ...) -> None: ...
 
 class Prediction(_message.Message):
-    __slots__ = ("label", "index", "score")
+    __slots__ = ("label", "index", "score", "class_activation_map")
     LABEL_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
+    CLASS_ACTIVATION_MAP_FIELD_NUMBER: _ClassVar[int]
     label: str
     index: int
     score: float
-    def __init__(self, label: _Optional[str] = ..., index: _Optional[int] = ..., score: _Optional[float] = ...) -> None: ...
+    class_activation_map: Tensor
+    def __init__(self, label: _Optional[str] = ..., index: _Optional[int] = ..., score: _Optional[float] = ..., class_activation_map: _Optional[_Union[Tensor, _Mapping]] = ...) -> None: ...
+
+class Tensor(_message.Message):
+    __slots__ = ("shape", "data")
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    data: bytes
+    def __init__(self, shape: _Optional[_Iterable[int]] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class Region(_message.Message):
+    __slots__ = ("left", "top", "right", "bottom")
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    TOP_FIELD_NUMBER: _ClassVar[int]
+    RIGHT_FIELD_NUMBER: _ClassVar[int]
+    BOTTOM_FIELD_NUMBER: _ClassVar[int]
+    left: float
+    top: float
+    right: float
+    bottom: float
+    def __init__(self, left: _Optional[float] = ..., top: _Optional[float] = ..., right: _Optional[float] = ..., bottom: _Optional[float] = ...) -> None: ...
 
 class ImageError(_message.Message):
     __slots__ = ("code", "reason", "message")
@@ -141,7 +171,7 @@ class GetModelRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "versions", "ready", "architecture", "input_height", "input_width", "labels", "parameters", "multiply_adds", "dtype", "backend", "backend_reason", "batch_buckets", "weights")
+    __slots__ = ("name", "version", "versions", "ready", "architecture", "input_height", "input_width", "labels", "parameters", "multiply_adds", "dtype", "backend", "backend_reason", "batch_buckets", "weights", "embedding_size", "activation_map_height", "activation_map_width")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
@@ -157,6 +187,9 @@ class Model(_message.Message):
     BACKEND_REASON_FIELD_NUMBER: _ClassVar[int]
     BATCH_BUCKETS_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_SIZE_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATION_MAP_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATION_MAP_WIDTH_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     versions: _containers.RepeatedScalarFieldContainer[str]
@@ -172,4 +205,7 @@ class Model(_message.Message):
     backend_reason: str
     batch_buckets: _containers.RepeatedScalarFieldContainer[int]
     weights: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., versions: _Optional[_Iterable[str]] = ..., ready: bool = ..., architecture: _Optional[str] = ..., input_height: _Optional[int] = ..., input_width: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., parameters: _Optional[int] = ..., multiply_adds: _Optional[int] = ..., dtype: _Optional[str] = ..., backend: _Optional[str] = ..., backend_reason: _Optional[str] = ..., batch_buckets: _Optional[_Iterable[int]] = ..., weights: _Optional[str] = ...) -> None: ...
+    embedding_size: int
+    activation_map_height: int
+    activation_map_width: int
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., versions: _Optional[_Iterable[str]] = ..., ready: bool = ..., architecture: _Optional[str] = ..., input_height: _Optional[int] = ..., input_width: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., parameters: _Optional[int] = ..., multiply_adds: _Optional[int] = ..., dtype: _Optional[str] = ..., backend: _Optional[str] = ..., backend_reason: _Optional[str] = ..., batch_buckets: _Optional[_Iterable[int]] = ..., weights: _Optional[str] = ..., embedding_size: _Optional[int] = ..., activation_map_height: _Optional[int] = ..., activation_map_width: _Optional[int] = ...) -> None: ...

@@ -24,23 +24,25 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eswin_proto/worker/v1/job.proto\x12\x13swinserve.worker.v1\"y\n\x03Job\x12\x18\n\x10\x63ontract_version\x18\x01 \x01(\r\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x12\n\nexpires_at\x18\x03 \x01(\x01\x12\x0e\n\x06images\x18\x04 \x03(\x0c\x12\r\n\x05top_k\x18\x05 \x01(\r\x12\x11\n\tmin_score\x18\x06 \x01(\x02\"\xf4\x01\n\x06\x41nswer\x12\x18\n\x10\x63ontract_version\x18\x01 \x01(\r\x12,\n\x07results\x18\x02 \x03(\x0b\x32\x1b.swinserve.worker.v1.Result\x12\x12\n\nentered_at\x18\x03 \x01(\x01\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x04 \x01(\x01\x12\x19\n\x11inference_seconds\x18\x05 \x01(\x01\x12\x12\n\nbatch_size\x18\x06 \x01(\r\x12\x13\n\x0bpadded_size\x18\x07 \x01(\r\x12\x12\n\nworker_pid\x18\x08 \x01(\r\x12\x0f\n\x07\x62\x61\x63kend\x18\t \x01(\t\x12\r\n\x05\x64type\x18\n \x01(\t\"l\n\x06Result\x12*\n\x05top_k\x18\x01 \x01(\x0b\x32\x19.swinserve.worker.v1.TopKH\x00\x12+\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x1a.swinserve.worker.v1.ErrorH\x00\x42\t\n\x07outcome\"\'\n\x04TopK\x12\x0f\n\x07indices\x18\x01 \x03(\r\x12\x0e\n\x06scores\x18\x02 \x03(\x02\"\xd7\x01\n\x05\x45rror\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x1f.swinserve.worker.v1.Error.Kind\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x8d\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0c\n\x08INTERNAL\x10\x01\x12\x0b\n\x07\x45XPIRED\x10\x02\x12\x14\n\x10UNSUPPORTED_TYPE\x10\x03\x12\x0f\n\x0bUNDECODABLE\x10\x04\x12\r\n\tTOO_LARGE\x10\x05\x12\x11\n\rOUT_OF_MEMORY\x10\x06\x12\x0b\n\x07\x42\x41\x44_JOB\x10\x07\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eswin_proto/worker/v1/job.proto\x12\x13swinserve.worker.v1\"\xaa\x01\n\x03Job\x12\x18\n\x10\x63ontract_version\x18\x01 \x01(\r\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x12\n\nexpires_at\x18\x03 \x01(\x01\x12\x0e\n\x06images\x18\x04 \x03(\x0c\x12\r\n\x05top_k\x18\x05 \x01(\r\x12\x11\n\tmin_score\x18\x06 \x01(\x02\x12\x11\n\tembedding\x18\x07 \x01(\x08\x12\x1c\n\x14\x63lass_activation_map\x18\x08 \x01(\x08\"\xf4\x01\n\x06\x41nswer\x12\x18\n\x10\x63ontract_version\x18\x01 \x01(\r\x12,\n\x07results\x18\x02 \x03(\x0b\x32\x1b.swinserve.worker.v1.Result\x12\x12\n\nentered_at\x18\x03 \x01(\x01\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x04 \x01(\x01\x12\x19\n\x11inference_seconds\x18\x05 \x01(\x01\x12\x12\n\nbatch_size\x18\x06 \x01(\r\x12\x13\n\x0bpadded_size\x18\x07 \x01(\r\x12\x12\n\nworker_pid\x18\x08 \x01(\r\x12\x0f\n\x07\x62\x61\x63kend\x18\t \x01(\t\x12\r\n\x05\x64type\x18\n \x01(\t\"\xbd\x01\n\x06Result\x12*\n\x05top_k\x18\x01 \x01(\x0b\x32\x19.swinserve.worker.v1.TopKH\x00\x12+\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x1a.swinserve.worker.v1.ErrorH\x00\x12\x11\n\tembedding\x18\x03 \x01(\x0c\x12<\n\x0f\x61\x63tivation_maps\x18\x04 \x01(\x0b\x32#.swinserve.worker.v1.ActivationMapsB\t\n\x07outcome\"w\n\x0e\x41\x63tivationMaps\x12\x0e\n\x06height\x18\x01 \x01(\r\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\x12\x0c\n\x04left\x18\x04 \x01(\x02\x12\x0b\n\x03top\x18\x05 \x01(\x02\x12\r\n\x05right\x18\x06 \x01(\x02\x12\x0e\n\x06\x62ottom\x18\x07 \x01(\x02\"\'\n\x04TopK\x12\x0f\n\x07indices\x18\x01 \x03(\r\x12\x0e\n\x06scores\x18\x02 \x03(\x02\"\xd7\x01\n\x05\x45rror\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x1f.swinserve.worker.v1.Error.Kind\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x8d\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0c\n\x08INTERNAL\x10\x01\x12\x0b\n\x07\x45XPIRED\x10\x02\x12\x14\n\x10UNSUPPORTED_TYPE\x10\x03\x12\x0f\n\x0bUNDECODABLE\x10\x04\x12\r\n\tTOO_LARGE\x10\x05\x12\x11\n\rOUT_OF_MEMORY\x10\x06\x12\x0b\n\x07\x42\x41\x44_JOB\x10\x07\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'swin_proto.worker.v1.job_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOB']._serialized_start=55
-  _globals['_JOB']._serialized_end=176
-  _globals['_ANSWER']._serialized_start=179
-  _globals['_ANSWER']._serialized_end=423
-  _globals['_RESULT']._serialized_start=425
-  _globals['_RESULT']._serialized_end=533
-  _globals['_TOPK']._serialized_start=535
-  _globals['_TOPK']._serialized_end=574
-  _globals['_ERROR']._serialized_start=577
-  _globals['_ERROR']._serialized_end=792
-  _globals['_ERROR_KIND']._serialized_start=651
-  _globals['_ERROR_KIND']._serialized_end=792
+  _globals['_JOB']._serialized_start=56
+  _globals['_JOB']._serialized_end=226
+  _globals['_ANSWER']._serialized_start=229
+  _globals['_ANSWER']._serialized_end=473
+  _globals['_RESULT']._serialized_start=476
+  _globals['_RESULT']._serialized_end=665
+  _globals['_ACTIVATIONMAPS']._serialized_start=667
+  _globals['_ACTIVATIONMAPS']._serialized_end=786
+  _globals['_TOPK']._serialized_start=788
+  _globals['_TOPK']._serialized_end=827
+  _globals['_ERROR']._serialized_start=830
+  _globals['_ERROR']._serialized_end=1045
+  _globals['_ERROR_KIND']._serialized_start=904
+  _globals['_ERROR_KIND']._serialized_end=1045
 # @@protoc_insertion_point(module_scope)

@@ -8,20 +8,24 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Job(_message.Message):
-    __slots__ = ("contract_version", "request_id", "expires_at", "images", "top_k", "min_score")
+    __slots__ = ("contract_version", "request_id", "expires_at", "images", "top_k", "min_score", "embedding", "class_activation_map")
     CONTRACT_VERSION_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     MIN_SCORE_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    CLASS_ACTIVATION_MAP_FIELD_NUMBER: _ClassVar[int]
     contract_version: int
     request_id: str
     expires_at: float
     images: _containers.RepeatedScalarFieldContainer[bytes]
     top_k: int
     min_score: float
-    def __init__(self, contract_version: _Optional[int] = ..., request_id: _Optional[str] = ..., expires_at: _Optional[float] = ..., images: _Optional[_Iterable[bytes]] = ..., top_k: _Optional[int] = ..., min_score: _Optional[float] = ...) -> None: ...
+    embedding: bool
+    class_activation_map: bool
+    def __init__(self, contract_version: _Optional[int] = ..., request_id: _Optional[str] = ..., expires_at: _Optional[float] = ..., images: _Optional[_Iterable[bytes]] = ..., top_k: _Optional[int] = ..., min_score: _Optional[float] = ..., embedding: bool = ..., class_activation_map: bool = ...) -> None: ...
 
 class Answer(_message.Message):
     __slots__ = ("contract_version", "results", "entered_at", "decode_seconds", "inference_seconds", "batch_size", "padded_size", "worker_pid", "backend", "dtype")
@@ -48,12 +52,34 @@ class Answer(_message.Message):
     def __init__(self, contract_version: _Optional[int] = ..., results: _Optional[_Iterable[_Union[Result, _Mapping]]] = ..., entered_at: _Optional[float] = ..., decode_seconds: _Optional[float] = ..., inference_seconds: _Optional[float] = ..., batch_size: _Optional[int] = ..., padded_size: _Optional[int] = ..., worker_pid: _Optional[int] = ..., backend: _Optional[str] = ..., dtype: _Optional[str] = ...) -> None: ...
 
 class Result(_message.Message):
-    __slots__ = ("top_k", "error")
+    __slots__ = ("top_k", "error", "embedding", "activation_maps")
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATION_MAPS_FIELD_NUMBER: _ClassVar[int]
     top_k: TopK
     error: Error
-    def __init__(self, top_k: _Optional[_Union[TopK, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
+    embedding: bytes
+    activation_maps: ActivationMaps
+    def __init__(self, top_k: _Optional[_Union[TopK, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ..., embedding: _Optional[bytes] = ..., activation_maps: _Optional[_Union[ActivationMaps, _Mapping]] = ...) -> None: ...
+
+class ActivationMaps(_message.Message):
+    __slots__ = ("height", "width", "data", "left", "top", "right", "bottom")
+    HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    TOP_FIELD_NUMBER: _ClassVar[int]
+    RIGHT_FIELD_NUMBER: _ClassVar[int]
+    BOTTOM_FIELD_NUMBER: _ClassVar[int]
+    height: int
+    width: int
+    data: bytes
+    left: float
+    top: float
+    right: float
+    bottom: float
+    def __init__(self, height: _Optional[int] = ..., width: _Optional[int] = ..., data: _Optional[bytes] = ..., left: _Optional[float] = ..., top: _Optional[float] = ..., right: _Optional[float] = ..., bottom: _Optional[float] = ...) -> None: ...
 
 class TopK(_message.Message):
     __slots__ = ("indices", "scores")

@@ -1,4 +1,4 @@
-"""`swinserve models`: what a service serves."""
+"""`swinserve served`: what a running service serves."""
 
 import json
 from dataclasses import asdict
@@ -12,14 +12,14 @@ from . import options
 @options.server
 @options.timeout
 @options.as_json
-def models(server: str, timeout: float, as_json: bool) -> None:
-    """List the models that a service serves."""
+def served(server: str, timeout: float, as_json: bool) -> None:
+    """List the models that a running service serves, and what they can give."""
     with options.connect(server, timeout) as client:
-        served = client.models()
+        models = client.models()
     if as_json:
-        for model in served:
+        for model in models:
             click.echo(json.dumps(asdict(model)))
         return
     from .table import print_models
 
-    print_models(served)
+    print_models(models)

@@ -1,0 +1,55 @@
+"""A reference implementation's arguments and checkpoint -> the model, in eval mode and float32."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from swin_handler.models import shunted, swin
+from swin_handler.models.checkpoint import CheckpointMismatch, StateDict, load_strictly, timm_layout
+
+_BUILDERS: Mapping[str, Callable[..., nn.Module]] = {
+    "swin": swin.swin,
+    "swinv2": swin.swinv2,
+    "shunted": shunted.ShuntedTransformer,
+    "shunted_neck": shunted.ShuntedNeck,
+}
+_TRAINING = {"drop_rate", "attn_drop_rate", "drop_path_rate", "use_checkpoint", "fused_window_process"}
+"""Arguments of the references that change nothing in inference."""
+
+
+def from_reference(family: str, arch: Mapping[str, Any], state_dict: StateDict) -> nn.Module:
+    """The model behind a checkpoint of a reference implementation: (B, 3, H, W), normalised -> logits (B, classes).
+
+    With num_classes=0 it gives pooled features (B, D); timm's `forward_features` and `forward_head` are there too,
+    except in the neck, which maps (B, C, H, W) to (B, C, H, W).
+
+    `family` is swin, swinv2, shunted or shunted_neck. `arch` holds keyword arguments of the reference's constructor,
+    under its names and with its defaults; those that matter in training alone are taken and have no effect.
+    `state_dict` is in the reference's layout; buffers that follow from `arch` may be missing and are never used.
+
+    Raises CheckpointMismatch (a ValueError) for an unknown family or argument, sizes that cannot work, and missing,
+    surplus or misshapen tensors, all named.
+    """
+    if family not in _BUILDERS:
+        raise CheckpointMismatch(f"no family {family!r}; there are {', '.join(_BUILDERS)}")
+    model = _BUILDERS[family](**_known(family, arch)).to(torch.float32).eval()
+    state = timm_layout(state_dict) if family.startswith("swin") else state_dict
+    load_strictly(model, state, family)
+    if family == "swin":
+        swin.fold_qk_scale(model, arch.get("qk_scale"))
+    return model
+
+
+def _known(family: str, arch: Mapping[str, Any]) -> dict[str, Any]:
+    """`arch` without what matters in training alone. Raises CheckpointMismatch naming unknown arguments."""
+    parameters = inspect.signature(_BUILDERS[family]).parameters
+    unknown = sorted(set(arch) - set(parameters) - _TRAINING)
+    if unknown:
+        known = ", ".join(sorted({*parameters, *_TRAINING}))
+        raise CheckpointMismatch(f"{family} takes no argument {', '.join(unknown)}; known are {known}")
+    return {name: value for name, value in arch.items() if name in parameters}

@@ -1,0 +1,171 @@
+"""`swinserve classify --embedding` and `--cam`: the files that they write, over both protocols."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from swinserve.cli import main
+from swinserve.commands.picture_files import names
+
+from .conftest import Service
+from .contract import EMBEDDING, MAPS, REGION
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(service: Service) -> Run:
+    def run(*args: str, **options: object) -> Result:
+        env = {"SWINSERVE_SERVER": service.url}
+        return CliRunner(env=env).invoke(main, ["classify", *args], prog_name="swinserve", **options)
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.jpg", "b.jpg"):
+        Image.new("RGB", (40, 30), "teal").save(name)
+    Path("bad.jpg").write_bytes(b"bad UNDECODABLE")
+
+
+def test_the_best_classs_map_is_drawn_over_the_image(run: Run, service: Service) -> None:
+    result = run("a.jpg", "--cam", "out.png")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "three" in result.stdout
+    assert service.seen[0].class_activation_map
+    with Image.open("out.png") as picture:
+        assert picture.width == 40 * 8
+
+
+def test_several_files_get_a_picture_each(run: Run) -> None:
+    result = run("a.jpg", "bad.jpg", "-", "--cam", "out.png", input=Path("b.jpg").read_bytes())
+    assert result.exit_code == 1
+    assert sorted(str(path) for path in Path().glob("*.png")) == ["out-a.png", "out-stdin.png"]
+    assert result.stderr.splitlines()[-1] == "swinserve: 1 of 3 files failed"
+
+
+def test_an_image_that_pillow_cannot_read_loses_its_picture_alone(run: Run) -> None:
+    Path("odd").write_bytes(b"something that the fake service likes")
+    result = run("odd", "a.jpg", "--cam", "out.png")
+    assert result.exit_code == 1
+    assert "swinserve: out-odd.png was not drawn: Pillow cannot read the image: " in result.stderr
+    assert result.stdout.count("three") == 2
+    assert Path("out-a.png").exists()
+
+
+def test_without_a_class_there_is_no_picture(run: Run) -> None:
+    result = run("a.jpg", "--cam", "out.png", "--model", "headless")
+    assert (result.exit_code, result.stderr) == (1, "swinserve: out.png was not drawn: there is no class to draw\n")
+
+
+def test_embeddings_are_written_a_row_for_each_file(run: Run) -> None:
+    result = run("a.jpg", "bad.jpg", "missing.jpg", "b.jpg", "--embedding", "rows.npy", "--top-k", "0")
+    assert result.exit_code == 1
+    rows = np.load("rows.npy")
+    assert (rows.dtype, rows.shape) == (np.float32, (4, 3))
+    np.testing.assert_array_equal(rows[[0, 3]], np.float32([EMBEDDING, EMBEDDING]))
+    assert np.isnan(rows[1:3]).all()
+    assert (
+        result.stderr.splitlines()[-1]
+        == "swinserve: rows.npy: 2 of 4 rows are NaN, those of files without an embedding"
+    )
+    assert "(no class was asked for) embedding of 3 numbers, norm 5.001" in result.stdout
+
+
+def test_all_embeddings_is_success_and_none_is_not(run: Run) -> None:
+    assert (run("a.jpg", "b.jpg", "--embedding", "rows.npy").exit_code, np.load("rows.npy").shape) == (0, (2, 3))
+    result = run("bad.jpg", "--embedding", "none.npy")
+    assert result.exit_code == 1
+    assert "swinserve: none.npy was not written: there is no embedding" in result.stderr
+    assert not Path("none.npy").exists()
+
+
+def test_what_came_before_the_service_went_away_is_kept(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from swinserve import Client, Unavailable
+
+    ask, calls = Client.classify_many, iter(range(9))
+
+    def once(self: Client, *args: object, **how: object) -> object:
+        if next(calls):
+            raise Unavailable("gone", reason="DRAINING")
+        return ask(self, *args, **how)
+
+    monkeypatch.setattr(Client, "classify_many", once)
+    result = run(*["a.jpg"] * 20, "--embedding", "rows.npy")
+    assert result.exit_code == 3
+    assert np.isnan(np.load("rows.npy")).all(axis=1).tolist() == [False] * 16 + [True] * 4
+    assert "rows.npy: 4 of 20 rows are NaN" in result.stderr
+
+
+def test_json_lines_hold_the_arrays_that_were_asked_for_as_lists(run: Run) -> None:
+    (line,) = run("a.jpg", "--json", "--embedding", "rows.npy", "--cam", "out.png").stdout.splitlines()
+    found = json.loads(line)
+    assert found["embedding"] == np.float32(EMBEDDING).tolist()
+    assert found["map_region"] == REGION
+    maps = [prediction["class_activation_map"] for prediction in found["predictions"]]
+    assert maps == [np.float32(MAPS[label]).reshape(2, 3).tolist() for label in ("three", "one")]
+
+
+@pytest.mark.parametrize("options", [[], ["--min-score", "0.5"], ["--embedding", "rows.npy"]])
+def test_a_model_without_classes_says_so_and_shows_its_embedding(run: Run, options: list[str]) -> None:
+    result = run("a.jpg", "--model", "headless", *options)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "(the model has no classes) embedding of 3 numbers, norm 5.001" in result.stdout
+
+
+def test_a_minimum_that_nothing_reaches_is_not_called_a_model_without_classes(run: Run) -> None:
+    result = run("a.jpg", "--model", "headless", "--min-score", "0.5", "--embedding", "rows.npy")
+    assert "(no class reaches the minimum) embedding of 3 numbers" in result.stdout
+
+
+@pytest.mark.parametrize(("option", "path"), [("--cam", "nowhere/out.png"), ("--embedding", "nowhere/rows.npy")])
+def test_a_file_that_cannot_be_written_is_one_line_and_exit_code_1(run: Run, option: str, path: str) -> None:
+    result = run("a.jpg", option, path)
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: cannot write {path}: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["a.jpg", "--cam", "b.jpg"],
+        ["a.jpg", "--embedding", "b.jpg"],
+        ["a.png", "--cam", "a.png"],
+        ["out-a.png", "a.jpg", "--cam", "out.png"],
+        ["a.jpg", "other/a.jpg", "--cam", "out.png"],
+    ],
+)
+def test_a_command_line_that_would_cost_a_file_is_refused_before_anything_is_sent(
+    run: Run, service: Service, args: list[str]
+) -> None:
+    result = run(*args)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert not service.seen
+
+
+def test_without_pillow_it_says_what_to_install_before_anything_is_sent(
+    run: Run, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "swinserve.commands.picture", raising=False)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    result = run("a.jpg", "--cam", "out.png")
+    assert result.exit_code == 2
+    assert "pip install 'swinserve[draw]'" in result.stderr
+    assert not service.seen
+    assert run("a.jpg", "--embedding", "rows.npy").exit_code == 0
+
+
+def test_a_picture_is_named_after_its_file() -> None:
+    assert names(Path("x/out.png"), ["a.jpg"]) == [Path("x/out.png")]
+    assert names(Path("x/out.png"), ["y/a.b.jpg", "-"]) == [Path("x/out-a.b.png"), Path("x/out-stdin.png")]
+    with pytest.raises(click.UsageError, match=r"both y/a\.jpg and a\.png as out-a\.png"):
+        names(Path("out.png"), ["y/a.jpg", "a.png"])
