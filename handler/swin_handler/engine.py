@@ -182,7 +182,9 @@ def _inductor(module: NormalisedModel, plan: Plan, probe: torch.Tensor, expected
         log.warning("inductor cannot compile this model here, eager serves: %s", str(error).strip().partition("\n")[0])
         return None
     worst = max(_relative_l2(answer, expected[: len(answer)]) for answer in answers)
-    if not worst <= _TOLERANCE[plan.dtype]:
+    # Cosine attention amplifies rounding: trained Swin V2 is off by 0.125 in eager bfloat16 already.
+    eager = _relative_l2(TorchEngine(module, plan, None).run(probe).answer, expected)
+    if not worst <= max(_TOLERANCE[plan.dtype], 1.5 * eager):
         log.warning("inductor answers differently (relative L2 %.1e in %s), eager serves", worst, plan.dtype)
         return None
     return engine

@@ -277,6 +277,6 @@ def test_the_committed_default_model_knows_its_samples(tmp_path: Path) -> None:
 
 
 def test_help_is_readable_and_quick() -> None:
-    output = run("--help").output
+    output = " ".join(run("--help").output.split())
     assert "Exit codes: 0 built, 1 the disk failed, 2 bad input, 3 the weights cannot be fetched." in output
     assert "Starting" not in output

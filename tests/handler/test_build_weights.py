@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from collections.abc import Callable
@@ -11,16 +12,20 @@ from typing import Any
 import pytest
 import timm
 import torch
+import yaml
 from safetensors.torch import save_file
 from timm.data.transforms_factory import create_transform
 from torch import nn
 
-from swin_handler import model
+from swin_handler import model, service
 from swin_handler.build import official, weights
 from swin_handler.build.classifier import Changes, Classifier, skeleton
 from swin_handler.build.errors import BuildRefused
+from tests.handler.conftest import unpack
 from tests.handler.models.test_reference import official as in_official_layout
+from tests.handler.pictures import jpeg
 from tests.handler.test_build import VIT, contents, run
+from tests.handler.torchserve_context import REST, TorchServeContext
 
 SWIN = "swin_tiny_patch4_window7_224"
 SWINV2 = "swinv2_tiny_window8_256"
@@ -221,9 +226,16 @@ def test_an_official_checkpoint_of_another_family_is_named(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "name", ["resnet18", "vit_tiny_patch16_224", "deit_tiny_patch16_224", "pvt_v2_b0", "convnext_atto"]
 )
-def test_the_baselines_build_by_the_same_path(name: str, tmp_path: Path) -> None:
+def test_the_baselines_build_and_serve_by_the_same_path(name: str, tmp_path: Path) -> None:
     run(name, "--random-weights", "--image-size", "64", "--model-store", tmp_path)
     manifest = contents(tmp_path / f"{name}-1.0.mar")["swinserve.json"]
     assert manifest["num_classes"] == 1000
     assert manifest["embedding_size"] > 0
     assert (manifest["activation_map"] is not None) == (name in ("resnet18", "pvt_v2_b0"))
+    folder = unpack(tmp_path / f"{name}-1.0.mar", tmp_path / "unpacked")
+    settings = yaml.safe_load((folder / "model-config.yaml").read_text())
+    served = service.Service.load(folder, settings, gpu=None)
+    (answer,) = served.handle([{"body": jpeg(90, 70)}], TorchServeContext(folder, settings, REST))
+    scores = list(json.loads(answer).values())
+    assert len(scores) == 5
+    assert scores == sorted(scores, reverse=True)
