@@ -1,6 +1,6 @@
 """`Call` -> `ClassifyResponse`: the one object behind both protocols.
 
-    check options → find the model → check each image's header → admit all or none → dispatch → collect
+    find the model → check options → check each image's header → admit all or none → dispatch → collect
 
 An image's failure is a value next to the others' answers; only a call with one image fails with it.
 """
@@ -165,14 +165,20 @@ class Classifier:
         if len(call.images) > self.max_images:
             raise TooLarge(f"more than the {self.max_images} images taken in one call; send several calls")
         options = call.options.for_model(model.manifest)
-        size = len(call.images) * options.answer_bytes(model.manifest)
-        if size > self._max_response_bytes:
-            most = self._max_response_bytes
-            raise TooLarge(f"the answer could have {size} bytes, more than {most}; send fewer images or a lower top_k")
+        self._check_answer(model, options, len(call.images))
         if not model.workers.loaded:
             raise NotReady(f"{model.name} is still loading; try again")
         deadline = time.monotonic() + self.time_limit(call.timeout)
         return Accepted(model=model, options=options, deadline=deadline, request_id=call.request_id)
+
+    def _check_answer(self, model: ServedModel, options: Options, images: int) -> None:
+        """Raises TooLarge when the embeddings and maps asked for would be."""
+        each = options.answer_bytes(model.manifest)
+        if each > model.image_bytes:
+            raise TooLarge(f"one image's answer could have {each} bytes, more than {model.image_bytes}; lower top_k")
+        if (size := images * each) > self._max_response_bytes:
+            advice = "send fewer images" + (" or lower top_k" if options.class_activation_map else "")
+            raise TooLarge(f"the answer could have {size} bytes, more than {self._max_response_bytes}; {advice}")
 
     def time_limit(self, asked: float | None) -> float:
         """Seconds that a call may take which asks for that many.
@@ -204,9 +210,8 @@ class Classifier:
 
         async def dispatch() -> Answer:
             nonlocal dispatched
-            async with model.room(accepted.options.answer_bytes(model.manifest)):
-                dispatched = time.monotonic()
-                answer = await self._run(model, job)
+            dispatched = time.monotonic()
+            answer = await self._run(model, job)
             model.metrics.batch(answer)
             return answer
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import time
 from collections.abc import Iterator
@@ -13,16 +11,15 @@ from swin_gateway.admission import Admission
 from swin_gateway.archive import Archive
 from swin_gateway.errors import ModelNotFound
 from swin_gateway.metrics import ModelMetrics
-from swin_gateway.options import EVERYTHING
 from swin_proto.v1 import classifier_pb2
 from swin_proto.worker.v1.job_pb2 import Answer
 
 STALE_SECONDS = 10.0
 """A worker that has not answered for so long is not counted on, though its process may exist."""
 
-BATCH_BYTES = 16 * 2**20
-"""Of embeddings and maps that one batch should answer at most. With every 64 KiB that arrive TorchServe copies what it
-has of a batch's answer again: 18 MB were seen to take 0.6 s, 148 MB 50 s, and at 60 s it ends the worker."""
+BATCH_BYTES = 32 * 2**20
+"""Of embeddings and maps that one batch may answer. With every 64 KiB that arrive TorchServe copies what it has of a
+batch's answer again: 18 MB were seen to take 0.6 s, 148 MB 50 s, and at 60 s it ends the worker."""
 
 
 @dataclass
@@ -64,7 +61,6 @@ class ServedModel:
             queue_size=queue_size,
             metrics=metrics,
         )
-        self._large = asyncio.Semaphore(max(1, BATCH_BYTES // max(1, EVERYTHING.answer_bytes(self.manifest))))
 
     @property
     def name(self) -> str:
@@ -74,10 +70,10 @@ class ServedModel:
     def version(self) -> str:
         return self.manifest.version
 
-    def room(self, answer_bytes: int) -> contextlib.AbstractAsyncContextManager[None]:
-        """To be held while a job is dispatched; it waits if a batch of answers of such a size would be too large."""
-        fits = answer_bytes * self.manifest.batch_size <= BATCH_BYTES
-        return contextlib.nullcontext() if fits else self._large
+    @property
+    def image_bytes(self) -> int:
+        """Of embedding and maps that may answer one image: a batch of such answers stays within BATCH_BYTES."""
+        return BATCH_BYTES // self.manifest.batch_size
 
     def take(self, answer: Answer) -> None:
         """Notes what a worker's answer says about the worker."""

@@ -51,7 +51,7 @@ class Options:
         if not 0 <= self.top_k <= MAX_TOP_K:
             raise InvalidRequest(f"top_k is {self.top_k}, must be from 0 to {MAX_TOP_K}")
         if not 0.0 <= self.min_score <= 1.0:
-            raise InvalidRequest(f"min_score is {self.min_score}, must be from 0 to 1")
+            raise InvalidRequest(f"min_score is {self.min_score:g}, must be from 0 to 1")
 
     def _check_ability(self, model: Manifest) -> None:
         if self.embedding and not model.embedding_size:

@@ -29,12 +29,12 @@ class RestOptions(BaseModel):
     min_score: float = Field(0.0, description="leave out predictions with a lower score, 0..1")
     embedding: Form = Field(
         "false",
-        description="the pooled features before the head: `true` as a list, `base64` as float32 bytes",
+        description="the pooled features before the head: `true` as a list, `base64` as little-endian float32 bytes",
     )
     class_activation_map: Form = Field(
         "false",
         description="how much each place of the image speaks for each predicted class: `true` as a list of rows, "
-        "`base64` as float32 bytes",
+        "`base64` as little-endian float32 bytes",
     )
 
     @property

@@ -134,7 +134,7 @@ async def test_rest_brings_them_in_base64_and_says_so_when_asked_for_lists(servi
 
 async def test_an_answer_over_the_limit_is_refused_with_a_reason_of_ours(service: Service) -> None:
     async with stub_of(service) as stub:
-        with pytest.raises(grpc.aio.AioRpcError, match="send fewer images or a lower top_k") as refusal:
+        with pytest.raises(grpc.aio.AioRpcError, match="send fewer images or lower top_k") as refusal:
             await stub.Classify(asked(64))
         assert refusal.value.code() == grpc.StatusCode.INVALID_ARGUMENT
         assert len((await stub.Classify(asked(64, top_k=5))).results) == 64

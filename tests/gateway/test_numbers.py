@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from typing import Any
 
@@ -23,7 +22,6 @@ from swin_proto.v1.classifier_pb2 import (
     Tensor,
 )
 from swin_proto.v1.classifier_pb2_grpc import ClassifierStub
-from swin_proto.worker.v1.job_pb2 import ActivationMaps, Job
 
 from .assembly import EMBEDDING, MAPS, PNG, REGION, Gateway, answer_to, call, floats, gateway, result_to, until
 from .samples import HEADLESS, archive_of
@@ -223,33 +221,23 @@ async def test_an_answer_that_would_be_too_large_is_refused_before_it_is_compute
     served = gateway(max_response_bytes=3 * 48)
     asked = {"top_k": 2, "class_activation_map": True}  # 48 bytes for each image
     assert len((await served.classifier.classify(call(PNG, PNG, PNG, **asked))).results) == 3
-    with pytest.raises(TooLarge, match="could have 192 bytes, more than 144; send fewer images or a lower top_k"):
+    with pytest.raises(TooLarge, match="could have 192 bytes, more than 144; send fewer images or lower top_k"):
         await served.classifier.classify(call(PNG, PNG, PNG, PNG, **asked))
     assert len(served.workers.jobs) == 3
 
 
-async def test_answers_too_large_for_a_batch_are_dispatched_a_few_at_once_and_small_ones_are_not_held_up() -> None:
-    side = 512  # a map of 1 MiB, three of them an answer: five fit into what a batch should answer
-    large = archive_of(activation_map=[side, side], batch_size=8)
+async def test_of_embeddings_alone_only_fewer_images_are_advised() -> None:
+    served = gateway(max_response_bytes=20)
+    with pytest.raises(TooLarge, match=r"could have 32 bytes, more than 20; send fewer images$"):
+        await served.classifier.classify(call(PNG, PNG, embedding=True))
+
+
+async def test_an_answer_of_which_a_batch_would_be_too_large_for_torchserve_is_refused() -> None:
+    large = archive_of(activation_map=[1024, 1024], batch_size=8)  # a map of 4 MiB, and eight of them a batch
     served = gateway([large], max_response_bytes=2**30)
-    served.workers.gate.clear()
-    wide = call(*[PNG] * 7, top_k=3, class_activation_map=True)
-    held = asyncio.create_task(served.classifier.classify(wide))
-    await until(lambda: len(served.workers.jobs) == 5)
-    small = asyncio.create_task(served.classifier.classify(call(PNG, PNG)))
-    await until(lambda: len(served.workers.jobs) == 7)
-    await asyncio.sleep(0.01)
-    assert [job.class_activation_map for job in served.workers.jobs] == [True] * 5 + [False] * 2
-    served.workers.reply = lambda job: answer_to(job, results=[result_to(job, **maps_of(side, job))])
-    served.workers.gate.set()
-    assert len((await held).results) == 7
-    assert len((await small).results) == 2
-
-
-def maps_of(side: int, job: Job) -> dict[str, ActivationMaps]:
-    data = bytes(2 * 4 * side * side)
-    maps = ActivationMaps(height=side, width=side, data=data, **REGION)
-    return {"activation_maps": maps} if job.class_activation_map else {}
+    with pytest.raises(TooLarge, match=r"one image's answer could have 8388608 bytes, more than 4194304; lower top_k"):
+        await served.classifier.classify(call(PNG, top_k=2, class_activation_map=True))
+    assert not served.workers.jobs
 
 
 async def test_more_numbers_than_json_should_list_are_taken_in_base64() -> None:
