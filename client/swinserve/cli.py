@@ -28,7 +28,7 @@ class Extra(NamedTuple):
 
 # Reading a command's own help would import torch; a command that is not listed here shows its package's name.
 EXTRAS = {
-    "build": Extra("Build a model archive from a timm classifier's name.", "serve"),
+    "build": Extra("Build a model archive from a model's name, or a checkpoint of it.", "serve"),
     "info": Extra("Describe a model: size, cost, preprocessing, where its weights come from.", "serve"),
     "models": Extra("List the models that can be built, and those that are.", "serve"),
     "serve": Extra("Start the service: TorchServe behind its gateway.", "serve"),

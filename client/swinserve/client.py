@@ -49,16 +49,18 @@ class Client:
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> Classification:
-        """Classifies one image; `results` then holds one result, which has predictions.
+        """Classifies one image; `results` then holds one result, which is no error.
 
         `image` is the encoded file's bytes, or its path (str or Path). An empty `model` is the service's default model
         and an empty `version` the model's default version. At most `top_k` predictions come back (the service's default
-        is 5; 0 is none, to get the embedding alone), those with a score under `min_score` (0..1) left out. `timeout` is
-        in seconds. `request_id` names the call in the service's log; without one the client makes one up.
+        is 5; 0 is none, to get the embedding alone), those with a score under `min_score` (0..1) left out; a model
+        without classes has none and gives its embedding. `timeout` is in seconds. `request_id` names the call in the
+        service's log; without one the client makes one up.
 
         `embedding` asks for the pooled features: `result.embedding`, float32 (D,). `class_activation_map` asks for each
-        prediction's map: `prediction.class_activation_map`, float32 (h, w), which covers `result.map_region`.
-        InvalidRequest if the model cannot give them: `Model.embedding_size` and `Model.activation_map_height` tell.
+        prediction's map: `prediction.class_activation_map`, float32 (h, w), which covers `result.map_region`; its mean
+        is the class's logit, exactly if the model runs in float32 and within rounding in bfloat16. InvalidRequest if
+        the model cannot give them: `Model.embedding_size` and `Model.activation_map_height` tell.
 
         Raises SwinserveError, the image's own error among them, and OSError when the file cannot be read.
         """

@@ -16,8 +16,9 @@ class Prediction:
     """One label of one image; `score` is the softmax probability, 0..1, and `index` the class in the model's output.
 
     `class_activation_map`, float32 (h, w), says how much each place of the image speaks for this class: its mean is the
-    class's logit. None if it was not asked for. Arrays have no single truth value, so neither it nor the embedding
-    takes part in `==`; and they are too long to be part of a repr.
+    class's logit, exactly if the model runs in float32 and within rounding in bfloat16. None if it was not asked for.
+    Arrays have no single truth value, so neither it nor the embedding takes part in `==`; and they are too long to be
+    part of a repr.
     """
 
     label: str

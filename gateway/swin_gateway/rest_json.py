@@ -52,7 +52,8 @@ class PredictionJson(BaseModel):
     index: int
     score: float = Field(description="softmax probability, 0..1")
     class_activation_map: list[list[float]] | TensorJson | None = Field(
-        None, description="rows and columns; its mean is the class's logit (in bfloat16 within rounding). Absent unless asked for"
+        None,
+        description="rows and columns; their mean is the class's logit (bfloat16: nearly). Absent unless asked for",
     )
 
 

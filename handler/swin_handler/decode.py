@@ -67,6 +67,7 @@ class Decoder:
         height, width = data_config["input_size"][-2:]
         self._input_size = (width, height)
         self._resized_edge = math.floor(max(height, width) / data_config["crop_pct"])
+        self._scales_short_edge = data_config.get("crop_mode", "center") == "center"
         Image.init()  # registering the formats lazily is not thread-safe
 
     def __call__(self, data: bytes) -> Decoded:
@@ -99,7 +100,7 @@ class Decoder:
             raise TooLarge(self._too_large(f"the image is {width}×{height} and has"))
         # A thin strip is small on disk and in memory, until its short edge is scaled up to the model's.
         aspect = max(width, height) / max(1, min(width, height))
-        if self._resized_edge**2 * aspect > self._max_pixels:
+        if self._scales_short_edge and self._resized_edge**2 * aspect > self._max_pixels:
             raise TooLarge(self._too_large(f"the image is {width}×{height} and, resized for the model, would have"))
 
     def _too_large(self, subject: str) -> str:

@@ -32,7 +32,7 @@ class LoadedModel:
     data_config: Mapping[str, Any]
     """timm's preprocessing: input_size, interpolation, crop_pct, crop_mode, mean, std"""
     labels: tuple[str, ...]
-    """None for a model without a head."""
+    """Empty for a model without a head."""
     abilities: Abilities
 
 

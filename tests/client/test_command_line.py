@@ -154,9 +154,10 @@ def test_no_prediction_over_the_minimum_still_has_its_row(capsys: pytest.Capture
     from swinserve.commands.outcome import FileOutcome
     from swinserve.commands.table import print_outcomes
 
-    print_outcomes([FileOutcome("[red]a.png")])
-    assert "[red]a.png" in (row := capsys.readouterr().out)
-    assert "no score reaches the minimum" in row
+    print_outcomes([FileOutcome("[red]a.png")], "no score reaches the minimum")
+    row, why = capsys.readouterr().out.splitlines()[-2:]
+    assert row.split()[:3] == ["[red]a.png", "no", "class"]
+    assert why == "(no score reaches the minimum)"
 
 
 def test_the_version_and_the_exit_codes_are_told(run: Run) -> None:

@@ -11,7 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from swinserve import Prediction
 from swinserve.cli import main
+from swinserve.commands.classify import without_class
+from swinserve.commands.outcome import FileOutcome
 from swinserve.commands.picture_files import names
 
 from .conftest import Service
@@ -78,7 +81,8 @@ def test_embeddings_are_written_a_row_for_each_file(run: Run) -> None:
         result.stderr.splitlines()[-1]
         == "swinserve: rows.npy: 2 of 4 rows are NaN, those of files without an embedding"
     )
-    assert "(no class was asked for) embedding of 3 numbers, norm 5.001" in result.stdout
+    assert result.stdout.count("embedding of 3, norm 5.001") == 2
+    assert result.stdout.endswith("\n(no class was asked for)\n")
 
 
 def test_all_embeddings_is_success_and_none_is_not(run: Run) -> None:
@@ -119,16 +123,63 @@ def test_json_lines_hold_the_arrays_that_were_asked_for_as_lists(run: Run) -> No
 def test_a_model_without_classes_says_so_and_shows_its_embedding(run: Run, options: list[str]) -> None:
     result = run("a.jpg", "--model", "headless", *options)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert "(the model has no classes) embedding of 3 numbers, norm 5.001" in result.stdout
+    row = next(line for line in result.stdout.splitlines() if "a.jpg" in line)
+    assert row.split() == ["a.jpg", "embedding", "of", "3,", "norm", "5.001", "10.0"]
+    assert result.stdout.endswith("\n(the model has no classes)\n")
 
 
-def test_a_minimum_that_nothing_reaches_is_not_called_a_model_without_classes(run: Run) -> None:
+def test_why_there_is_no_class_is_said_once_and_leaves_long_file_names_whole(run: Run) -> None:
+    long = "folder/" * 20 + "a.jpg"
+    Path(long).parent.mkdir(parents=True)
+    Path(long).write_bytes(b"a")
+    result = run(long, "a.jpg", "--model", "headless")
+    assert long in result.stdout
+    assert result.stdout.count("no class") == 1
+    assert max(map(len, result.stdout.splitlines())) < len(long) + 100
+
+
+def test_where_nobody_knows_why_there_is_no_class_no_reason_is_made_up(run: Run) -> None:
     result = run("a.jpg", "--model", "headless", "--min-score", "0.5", "--embedding", "rows.npy")
-    assert "(no class reaches the minimum) embedding of 3 numbers" in result.stdout
+    assert "no class, embedding of 3, norm 5.001" in result.stdout
+    assert "(" not in result.stdout
 
 
-@pytest.mark.parametrize(("option", "path"), [("--cam", "nowhere/out.png"), ("--embedding", "nowhere/rows.npy")])
+def found(predictions: int = 0, embedding: bool = True) -> FileOutcome:
+    best = (Prediction("three", 3, 0.75),) * predictions
+    return FileOutcome("a.jpg", predictions=best, embedding=np.ones(3, np.float32) if embedding else None)
+
+
+@pytest.mark.parametrize(
+    ("how", "good", "why"),
+    [
+        ({"top_k": 0}, [found()], "no class was asked for"),
+        ({"embedding": False, "min_score": 0.5}, [found(embedding=False)], "no score reaches the minimum"),
+        ({"min_score": 0.5}, [found(), found(1)], "no score reaches the minimum"),
+        ({"min_score": 0.5}, [found()], ""),
+        ({}, [found(embedding=False)], ""),
+        ({}, [found()], "the model has no classes"),
+        ({"embedding": False, "min_score": 0.5}, [found()], "the model has no classes"),
+    ],
+)
+def test_the_reason_follows_from_what_was_asked_and_what_came(
+    how: dict[str, object], good: list[FileOutcome], why: str
+) -> None:
+    assert without_class({"top_k": None, "embedding": True, "min_score": 0.0} | how, good) == why
+
+
+@pytest.mark.parametrize(("option", "path"), [("--cam", "nodir/out.png"), ("--embedding", "nodir/rows.npy")])
+def test_a_folder_that_is_not_there_is_named_before_anything_is_sent(
+    run: Run, service: Service, option: str, path: str
+) -> None:
+    result = run("a.jpg", option, path)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"Invalid value for '{option}': there is no folder nodir\n" in result.stderr
+    assert not service.seen
+
+
+@pytest.mark.parametrize(("option", "path"), [("--cam", "out.png"), ("--embedding", "rows.npy")])
 def test_a_file_that_cannot_be_written_is_one_line_and_exit_code_1(run: Run, option: str, path: str) -> None:
+    Path(path).symlink_to("nowhere/at/all")
     result = run("a.jpg", option, path)
     assert result.exit_code == 1
     assert result.stderr == f"Error: cannot write {path}: No such file or directory\n"

@@ -4,10 +4,11 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 from swinserve import Region
-from swinserve.commands.picture import SMALLEST, Unreadable, draw, upright
+from swinserve.commands.caption import captioned, scale
+from swinserve.commands.picture import COLOURS, OPACITY, SMALLEST, Unreadable, draw, upright
 
 WHOLE = Region(0, 0, 1, 1)
 GREY = (120, 120, 120)
@@ -75,9 +76,19 @@ def test_the_map_lies_on_the_image_as_people_see_it() -> None:
     assert brightest(pixels, 600) == pytest.approx((1.5 / 7, 6.5 / 7), abs=0.08)
 
 
-def test_a_map_without_a_difference_is_one_colour() -> None:
-    pixels = drawn(Image.new("RGB", (400, 400), GREY), [[2.0, 2.0]] * 2, WHOLE)
-    assert len(np.unique(pixels[:400].reshape(-1, 3), axis=0)) == 1
+@pytest.mark.parametrize("values", [[2.0, 2.0], [0.0, 0.0], [7.3, 7.3001], [-7.3001, -7.3]])
+def test_a_map_without_contrast_is_one_colour_in_the_middle(values: list[float]) -> None:
+    pixels = drawn(Image.new("RGB", (400, 400), GREY), [values] * 2, WHOLE)
+    (colour,) = np.unique(pixels[:400].reshape(-1, 3), axis=0)
+    middle = COLOURS[len(COLOURS) // 2 - 1 : len(COLOURS) // 2 + 1].mean(0)
+    assert colour == pytest.approx(120 + OPACITY * (middle - 120), abs=2)
+
+
+@pytest.mark.parametrize("values", [[7.3, 7.302], [-1e-6, 1e-6], [-3e38, 3e38]])
+def test_a_map_with_contrast_goes_from_dark_to_bright_however_large_its_numbers(values: list[float]) -> None:
+    pixels = drawn(Image.new("RGB", (400, 400), GREY), [values] * 2, WHOLE)
+    ends = 120 + OPACITY * (COLOURS[[0, -1]] - 120)
+    np.testing.assert_allclose(pixels[200, [0, 399]], ends, atol=8)
 
 
 def test_a_small_image_is_enlarged_by_a_whole_number_with_its_pixels_kept() -> None:
@@ -95,6 +106,50 @@ def test_a_long_caption_is_never_cut(size: tuple[int, int]) -> None:
     assert ink.any()
     assert not ink[:4].any()
     assert not ink[-4:].any()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (-0.912, 7.31, "map -0.9 … 7.3"),
+        (-0.01, 2.0, "map 0.0 … 2.0"),
+        (100.0, 100.4, "map 100.00 … 100.40"),
+        (-12.0, 40.0, "map -12 … 40"),
+        (0.0, 0.0, "map 0 … 0"),
+        (7.3, 7.3, "map 7.3 … 7.3"),
+        (-400.0, 1800.0, "map -400 … 1800"),
+        (-3e38, 3e-38, "map -3e+38 … 3e-38"),
+    ],
+)
+def test_the_scale_says_what_dark_and_bright_stand_for(low: float, high: float, text: str) -> None:
+    assert scale(low, high) == text
+
+
+def test_pillows_own_font_can_write_the_scale() -> None:
+    font = ImageFont.load_default(20)
+    box = bytes(font.getmask("\ue123"))
+    assert all(bytes(font.getmask(letter)) != box for letter in scale(-3e38, 7.3) + "0123456789")
+
+
+def lines(caption: np.ndarray) -> int:
+    """Of text; the inside of letters is taller than the ruling between the lines is."""
+    rows = (caption > 100).any(axis=(1, 2)).astype(int)
+    return int((np.diff(rows, prepend=0) == 1).sum())
+
+
+def test_a_label_that_leaves_no_room_for_the_scale_gets_a_line_of_its_own() -> None:
+    photo = Image.new("RGB", (320, 320))
+    for label, count in (("seven", 1), ("grand piano and what else stands there", 2)):
+        canvas = captioned(photo, (label, "map 10 … 20"))
+        assert canvas.width == 320
+        assert lines(np.asarray(canvas)[320:]) == count
+
+
+def test_the_scale_is_in_the_picture() -> None:
+    photo = Image.new("RGB", (400, 400), GREY)
+    one, other = (drawn(photo, [[0.0, high]], WHOLE) for high in (7.3, 2.1))
+    assert (one[:400] == other[:400]).all()
+    assert (one[400:] != other[400:]).any()
 
 
 @pytest.mark.parametrize(

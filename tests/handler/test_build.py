@@ -92,8 +92,8 @@ def test_a_checkpoint_that_does_not_fit_is_refused_with_lists(tmp_path: Path) ->
     tensors["cls_token"] = torch.zeros(1, 1, 3)
     save_file(tensors, tmp_path / "odd.safetensors")
     output = run(VIT, "--checkpoint", tmp_path / "odd.safetensors", "--model-store", tmp_path, expect=2).output
-    assert "1 tensors missing: norm.weight" in output
-    assert "1 tensors surplus: surprise" in output
+    assert "1 tensor missing: norm.weight" in output
+    assert "1 tensor surplus: surprise" in output
     assert "cls_token (1, 1, 3) instead of (1, 1, 64)" in output
     assert not list(tmp_path.glob("*.mar"))
 

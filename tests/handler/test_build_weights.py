@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+import types
 import warnings
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +79,9 @@ def test_an_official_checkpoint_is_known_by_its_keys(
     built = weights.load(name, checkpoint=file)
     assert built.num_classes == 3
     assert same_answers(built.module, trained, size)
-    assert f"an official {family} checkpoint: preprocessed as in its authors' evaluation" in built.notes[0]
+    assert (
+        f"a checkpoint in the layout of the authors of {family}: preprocessed as in their evaluation" in built.notes[0]
+    )
 
 
 @pytest.mark.parametrize("stored", [torch.zeros(49, 49), torch.full((4, 4), 9.0)])
@@ -217,7 +222,7 @@ def test_a_checkpoint_without_a_head_is_told_from_a_broken_one(tmp_path: Path) -
 
 def test_an_official_checkpoint_of_another_family_is_named(tmp_path: Path) -> None:
     file = saved(in_official_layout(fine_tuned(SWIN)), tmp_path / "swin.pth")
-    with pytest.raises(BuildRefused, match="The file holds an official checkpoint of Swin V1"):
+    with pytest.raises(BuildRefused, match="The file is in the layout of the authors of Swin V1"):
         weights.load(VIT, checkpoint=file)
     with pytest.raises(BuildRefused, match=r"does not fit shunted_tiny:\n.* missing"):
         weights.load(SHUNTED, checkpoint=file)
@@ -239,3 +244,64 @@ def test_the_baselines_build_and_serve_by_the_same_path(name: str, tmp_path: Pat
     scores = list(json.loads(answer).values())
     assert len(scores) == 5
     assert scores == sorted(scores, reverse=True)
+
+
+class CfgNode(dict[str, Any]):
+    """As yacs has it: what the Swin authors' training code saves beside the tensors."""
+
+    def __init__(self) -> None:
+        super().__init__(MODEL={"TYPE": "swin"})
+        self.__dict__["__immutable__"] = True
+
+
+def test_a_checkpoint_of_the_authors_training_code_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("yacs.config")
+    module.CfgNode = CfgNode  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "yacs", types.ModuleType("yacs"))
+    monkeypatch.setitem(sys.modules, "yacs.config", module)
+    monkeypatch.setattr(CfgNode, "__module__", "yacs.config")
+    trained = fine_tuned(SWIN)
+    content = {"model": in_official_layout(trained), "config": CfgNode(), "max_accuracy": 81.2, "optimizer": {"a": []}}
+    file = saved(content, tmp_path / "ckpt_epoch_299.pth")
+    monkeypatch.delitem(sys.modules, "yacs.config")  # nobody who serves has it
+    assert same_answers(weights.load(SWIN, checkpoint=file).module, trained, (224, 224))
+
+
+def test_a_class_that_stands_in_the_way_is_named(tmp_path: Path) -> None:
+    file = saved({"model": fine_tuned(VIT).state_dict(), "when": datetime(2026, 11, 21)}, tmp_path / "vit.pth")
+    with pytest.raises(BuildRefused, match=r"UnpicklingError: datetime.datetime\)"):
+        weights.load(VIT, checkpoint=file)
+
+
+@pytest.mark.parametrize("key", ["state_dict_ema", "model_ema"])
+def test_averaged_weights_are_taken_as_timm_takes_them(key: str, tmp_path: Path) -> None:
+    trained = fine_tuned(VIT)
+    raw = {name: torch.zeros_like(tensor) for name, tensor in trained.state_dict().items()}
+    built = weights.load(VIT, checkpoint=saved({"state_dict": raw, key: trained.state_dict()}, tmp_path / "t.pth"))
+    assert same_answers(built.module, trained, (160, 160))
+    assert built.notes == (f"the averaged weights of the file are taken ({key}), as timm does",)
+
+
+def test_what_a_changed_window_means_for_v2_is_said(tmp_path: Path) -> None:
+    file = saved(in_official_layout(fine_tuned(SWINV2)), tmp_path / "v2.pth")
+    notes = weights.load(SWINV2, checkpoint=file, changes=Changes(window_size=16)).notes
+    assert "position biases are computed in the coordinates of the windows trained with, [8, 8, 8, 8]" in notes
+    assert not any("position biases" in note for note in weights.load(SWINV2, checkpoint=file).notes)
+
+
+def test_missing_tensors_are_named_as_in_the_file(tmp_path: Path) -> None:
+    state = in_official_layout(fine_tuned(SWIN))
+    del state["layers.2.downsample.norm.bias"]
+    with pytest.raises(BuildRefused, match=r"1 tensor missing: layers\.2\.downsample\.norm\.bias"):
+        weights.load(SWIN, checkpoint=saved(state, tmp_path / "swin.pth"))
+
+
+def test_an_archive_that_answers_differently_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoil(module: Any) -> None:
+        with torch.no_grad():
+            module.get_classifier().bias.add_(0.1)
+
+    monkeypatch.setattr(model.models, "fold_batch_norm", spoil)
+    output = run(VIT, "--random-weights", "--model-store", tmp_path, expect=2).output
+    assert "answers differently than the one it was made from" in " ".join(output.split())
+    assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from swin_handler.build import info, table
+from swin_handler.build import command, info, table
 from tests.handler.altered_archive import with_manifest
 
 TINY = "swin_tiny_patch4_window7_224"
@@ -169,9 +169,28 @@ def test_what_is_built_of_an_architecture_is_named(tiny_archive: Path) -> None:
     assert told("swin_digits", "--model-store", tiny_archive.parent)["built"] == []
 
 
-def test_published_figures_follow_weights_from_the_hub_into_the_archive(tiny_archive: Path, tmp_path: Path) -> None:
-    with_manifest(tiny_archive, tmp_path / "tiny-1.0.mar", weights=f"hub timm/{TINY}.ms_in1k")
-    assert told("tiny@1.0", "--model-store", tmp_path)["released"]["top1_timm"] == 81.388
+@pytest.mark.parametrize(
+    ("changes", "top1"),
+    [({}, 70.656), ({"input_size": [3, 288, 288]}, None), ({"num_classes": 10}, None), ({"weights": "random"}, None)],
+)
+def test_published_figures_follow_weights_from_the_hub_that_are_served_as_they_were_measured(
+    changes: dict[str, Any], top1: float | None, pvt: Path, tmp_path: Path
+) -> None:
+    with_manifest(pvt, tmp_path / "pvt_v2_b0-1.0.mar", **{"weights": "hub timm/pvt_v2_b0.in1k", **changes})
+    released = told("pvt_v2_b0@1.0", "--model-store", tmp_path)["released"]
+    assert (released and released["top1_timm"]) == top1
+
+
+@pytest.fixture(scope="module")
+def pvt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pvt")
+    build = ["pvt_v2_b0", "--random-weights", "--model-store", str(folder)]
+    assert CliRunner().invoke(command.build, build).exit_code == 0
+    return folder / "pvt_v2_b0-1.0.mar"
+
+
+def test_a_file_of_ones_own_is_told_from_a_released_one(tmp_path: Path) -> None:
+    assert "`swinserve build MODEL --checkpoint mine.pth`" in " ".join(run("mine.pth", expect=2).output.split())
 
 
 @pytest.mark.parametrize(

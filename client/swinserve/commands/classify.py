@@ -32,13 +32,16 @@ PATH = click.Path(dir_okay=False, path_type=Path)
     "--embedding",
     metavar="FILE.npy",
     type=PATH,
+    callback=options.in_a_folder,
     help="Write the embeddings: float32, a row for each file, NaN where it failed. With --json, each line has its own.",
 )
 @click.option(
     "--cam",
     metavar="OUT.png",
     type=PATH,
-    help="Draw the best class's activation map over the image. With several files, each goes to OUT-<its stem>.png.",
+    callback=options.in_a_folder,
+    help="Draw the best class's activation map over the image: bright speaks most for the class, and the map's mean is "
+    "the class's logit. With several files, each goes to OUT-<its stem>.png.",
 )
 @options.timeout
 @options.as_json
@@ -62,7 +65,7 @@ def classify(
     with options.connect(server, timeout) as client:
         found = outcomes(files, partial(client.classify_many, **how), keepers)
         try:
-            failed = _print_lines(found) if as_json else _print_table(found, _without_class(how))
+            failed = _print_lines(found) if as_json else _print_table(found, partial(without_class, how))
         finally:
             failed_to_keep = _finish(keepers)
     if failed or failed_to_keep:
@@ -87,12 +90,14 @@ def _finish(keepers: Sequence[Keeper]) -> int:
     return told
 
 
-def _without_class(how: Mapping[str, Any]) -> str:
-    """Why an answer holds an embedding and no prediction."""
+def without_class(how: Mapping[str, Any], outcomes: Sequence[FileOutcome]) -> str:
+    """Why good answers hold no class; "" where that cannot be known."""
     if how["top_k"] == 0:
         return "no class was asked for"
-    # Unasked, an embedding comes from a model that has nothing else.
-    return "no class reaches the minimum" if how["embedding"] and how["min_score"] else "the model has no classes"
+    # A model without classes never gives one, and always its embedding.
+    if any(outcome.predictions or outcome.embedding is None for outcome in outcomes):
+        return "no score reaches the minimum" if how["min_score"] else ""
+    return "" if how["embedding"] and how["min_score"] else "the model has no classes"
 
 
 def outcomes(paths: Sequence[str], ask: Ask, keepers: Sequence[Keeper] = ()) -> Iterator[FileOutcome]:
@@ -141,7 +146,7 @@ def _print_lines(found: Iterable[FileOutcome]) -> int:
     return failed
 
 
-def _print_table(found: Iterable[FileOutcome], without_class: str) -> int:
+def _print_table(found: Iterable[FileOutcome], without_class: Callable[[Sequence[FileOutcome]], str]) -> int:
     from .table import print_outcomes
 
     done: list[FileOutcome] = []
@@ -149,7 +154,8 @@ def _print_table(found: Iterable[FileOutcome], without_class: str) -> int:
         done.extend(found)
     finally:
         # What was classified before the service went away, or ctrl-C, has been paid for. `extend` keeps it.
-        print_outcomes([outcome for outcome in done if outcome.error is None], without_class)
+        good = [outcome for outcome in done if outcome.error is None]
+        print_outcomes(good, without_class(good))
         failures = [outcome for outcome in done if outcome.error is not None]
         for outcome in failures:
             click.echo(f"swinserve: {click.format_filename(outcome.file)}: {outcome.error}", err=True)

@@ -1,5 +1,7 @@
 """Options that several subcommands share, each meaning the same everywhere."""
 
+from pathlib import Path
+
 import click
 
 from swinserve.client import Client
@@ -22,6 +24,13 @@ timeout = click.option(
     help="The deadline of each call.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="JSON lines for programs.")
+
+
+def in_a_folder(_context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
+    """For options that name a file to write: without its folder there is no use in asking the service first."""
+    if path is not None and not path.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {path.parent}")
+    return path
 
 
 def connect(server: str, timeout: float) -> Client:

@@ -7,9 +7,11 @@ import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageOps
 
 from swinserve.results import Region
+
+from .caption import captioned, scale
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +31,8 @@ DIMMED = 0.35
 """What is left of the light where no map is."""
 SMALLEST = 320
 """Pixels of the longer edge; smaller images are enlarged by a whole number, so that there is something to see."""
-INK, PAPER = "white", (24, 24, 27)
+CONTRAST = 1e-4
+"""Of the map's largest value: differences up to it are float32's rounding, and stretched they would look like much."""
 
 
 class Unreadable(Exception):
@@ -37,7 +40,11 @@ class Unreadable(Exception):
 
 
 def draw(image: bytes, activation_map: "Array", region: Region, caption: str) -> bytes:
-    """Raises Unreadable for an image that Pillow does not read, and for a map with values that are no numbers."""
+    """The scale of the colours is put beside the caption.
+
+    Raises Unreadable for an image that Pillow does not read, and for a map with values that are no numbers.
+    """
+    low, high = _range(activation_map)
     photo = _enlarged(upright(image))
     box = _inside(region, photo.size)
     picture = Image.eval(photo, lambda value: int(value * DIMMED))
@@ -45,7 +52,7 @@ def draw(image: bytes, activation_map: "Array", region: Region, caption: str) ->
     covered = photo.crop(box).convert("L").convert("RGB")
     picture.paste(Image.blend(covered, _coloured(activation_map, region, box, photo.size), OPACITY), box)
     png = io.BytesIO()
-    _captioned(picture, " ".join(caption.split())).save(png, "PNG")
+    captioned(picture, (" ".join(caption.split()), scale(low, high))).save(png, "PNG")
     return png.getvalue()
 
 
@@ -83,16 +90,28 @@ def _span(low: float, high: float, edge: int) -> tuple[int, int]:
 
 
 def _coloured(activation_map: "Array", region: Region, box: Box, size: tuple[int, int]) -> Image.Image:
-    """The part of the map that lies on the image, as large as `box`, smooth; its lowest dark, its highest bright."""
-    low, high = activation_map.min(), activation_map.max()
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise Unreadable("the class activation map has values that are no numbers")
-    heights = Image.fromarray((activation_map - low) / max(high - low, np.finfo(np.float32).tiny))
+    """The part of the map that lies on the image, as large as `box`, smooth."""
+    heights = Image.fromarray(_heights(activation_map))
     part = _part(region, box, size, heights.size)
     smooth = heights.resize((box[2] - box[0], box[3] - box[1]), Image.Resampling.BICUBIC, part)
     # Bicubic swings a little beyond what it smooths.
     levels = (np.clip(np.asarray(smooth), 0, 1) * 255).round().astype(np.uint8)
     return Image.fromarray(_palette()[levels])
+
+
+def _heights(activation_map: "Array") -> "Array":
+    """0 for the lowest cell to 1 for the highest; 0.5 everywhere if the map has no contrast."""
+    low, high = _range(activation_map)
+    if high - low <= CONTRAST * max(abs(low), abs(high)):
+        return np.full_like(activation_map, 0.5)
+    return ((activation_map.astype(np.float64) - low) / (high - low)).astype(np.float32)
+
+
+def _range(activation_map: "Array") -> tuple[float, float]:
+    low, high = float(activation_map.min()), float(activation_map.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise Unreadable("the class activation map has values that are no numbers")
+    return low, high
 
 
 def _palette() -> "NDArray[np.uint8]":
@@ -110,20 +129,3 @@ def _part(region: Region, box: Box, size: tuple[int, int], cells: tuple[int, int
     left, right = (min(max(side, 0.0), float(cells[0])) for side in x)
     top, bottom = (min(max(side, 0.0), float(cells[1])) for side in y)
     return left, top, right, bottom
-
-
-def _captioned(picture: Image.Image, caption: str) -> Image.Image:
-    """The caption under the picture; a long one is set smaller, and the canvas made wider before it would be cut."""
-    size = max(14, picture.width // 22)
-    room = picture.width - size
-    size = max(12, min(size, int(size * room / _width(caption, size))))
-    width, strip = max(picture.width, math.ceil(_width(caption, size)) + size), 2 * size
-    canvas = Image.new("RGB", (width, picture.height + strip), PAPER)
-    canvas.paste(picture, ((width - picture.width) // 2, 0))
-    middle = (width / 2, picture.height + strip / 2)
-    ImageDraw.Draw(canvas).text(middle, caption, INK, ImageFont.load_default(size), anchor="mm")
-    return canvas
-
-
-def _width(text: str, size: int) -> float:
-    return ImageDraw.Draw(Image.new("L", (1, 1))).textlength(text, ImageFont.load_default(size))

@@ -16,14 +16,15 @@ from .outcome import FileOutcome
 
 # rich's own choice is the red of an alarm.
 BAR = "cyan"
-COLUMNS_WITHOUT_TERMINAL = 160
-"""A pipe has no width; rich would take 80 columns and break file names in two."""
+COLUMNS_WITHOUT_TERMINAL = 100_000
+"""A pipe has no width; rich would take 80 columns and break file names in two. No row is padded to it."""
 
 
-def print_outcomes(outcomes: Sequence[FileOutcome], without_class: str = "no class") -> None:
+def print_outcomes(outcomes: Sequence[FileOutcome], without_class: str = "") -> None:
     """One row a prediction: file, label, score as percentage and bar, milliseconds in the service.
 
-    An embedding without predictions gets a row with its length and norm, and why there is no class.
+    Without predictions, the row tells of the embedding if there is one; why there are none, if that is known, is said
+    once below the table.
     """
     table = _table("File", "Label")
     table.add_column("Score", justify="right", no_wrap=True)
@@ -32,19 +33,22 @@ def print_outcomes(outcomes: Sequence[FileOutcome], without_class: str = "no cla
     for outcome in outcomes:
         name, milliseconds = click.format_filename(outcome.file), f"{1000 * outcome.timing.total:.1f}"
         if not outcome.predictions:
-            table.add_row(Text(name), Text(_nothing(outcome, without_class), style="dim"), "", "", milliseconds)
+            table.add_row(Text(name), Text(_nothing(outcome, bool(without_class)), style="dim"), "", "", milliseconds)
         for prediction in outcome.predictions:
             bar = ProgressBar(total=1, completed=prediction.score, width=20, complete_style=BAR, finished_style=BAR)
             table.add_row(Text(name), Text(prediction.label), f"{prediction.score:.1%}", bar, milliseconds)
             name = milliseconds = ""
     _print(table)
+    if without_class and not all(outcome.predictions for outcome in outcomes):
+        click.echo(f"({without_class})")
 
 
-def _nothing(outcome: FileOutcome, without_class: str) -> str:
+def _nothing(outcome: FileOutcome, explained: bool) -> str:
     if outcome.embedding is None:
-        return "(no score reaches the minimum)"
+        return "no class"
     norm = math.sqrt(float(outcome.embedding @ outcome.embedding))
-    return f"({without_class}) embedding of {outcome.embedding.size} numbers, norm {norm:.4g}"
+    embedding = f"embedding of {outcome.embedding.size}, norm {norm:.4g}"
+    return embedding if explained else f"no class, {embedding}"
 
 
 def print_models(models: Sequence[Model]) -> None:

@@ -21,6 +21,7 @@ from swin_handler.build.classifier import Design
 from swin_handler.build.errors import BuildRefused
 from swin_handler.build.evaluation import Evaluation
 from swin_handler.build.released import Checkpoint
+from swin_handler.config import Manifest
 from swin_handler.models import multiply_adds
 from swin_handler.models.multiply_adds import Part
 from swin_handler.models.shunted import ShuntedTransformer
@@ -78,10 +79,15 @@ def find(name: str, folder: Path) -> About:
         return _of_file(checkpoint, folder)
     try:
         weights.check_name(name)
-    except BuildRefused:
+    except BuildRefused as error:
         # A name that somebody gave with `swinserve build --name`.
         if archive := built.find(name, folder):
             return _of_archive(archive)
+        if name.endswith((".pth", ".pt", ".safetensors")):
+            raise BuildRefused(
+                f"{name} is no released file's name. `swinserve build MODEL --checkpoint {name}` reads a file of "
+                "your own; then `swinserve info MODEL@1.0` tells of the archive."
+            ) from error
         raise
     return _of_weights(name, folder)
 
@@ -120,15 +126,23 @@ def _of_archive(archive: Built) -> About:
         raise BuildRefused(f"{archive.path}: {archive.problem}")
     config, names = built.member(archive.path, model.CONFIG_FILE), built.member(archive.path, model.LABELS_FILE)
     design = Design(config["architecture"], config.get("model_args", {}), config["pretrained_cfg"], names)
-    hub_name = archive.manifest.weights.removeprefix("hub timm/")
     return _about(
         archive.identity,
         _shapes(lambda: _architecture(config)),
         design,
-        checkpoint=released.of_name(hub_name),
+        checkpoint=_published(archive.manifest, design),
         sources=(archive.manifest.weights,),
         archive=archive,
     )
+
+
+def _published(manifest: Manifest, design: Design) -> Checkpoint | None:
+    """What is published of these weights from the hub, unless they are served in another size or with another head."""
+    found = released.of_name(manifest.weights.removeprefix("hub timm/"))
+    if found is None or "window_size" in design.model_args:
+        return None
+    unchanged = ((3, found.input_size, found.input_size), found.classes) == (manifest.input_size, manifest.num_classes)
+    return found if unchanged else None
 
 
 def _about(name: str, module: nn.Module, design: Design, *, checkpoint: Checkpoint | None, **known: Any) -> About:

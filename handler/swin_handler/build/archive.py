@@ -9,7 +9,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ from swin_handler.models import multiply_adds
 
 ENTRY = "swinserve_entry.py"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's first moment: the same input gives the same bytes
+_TOLERANCE = 1e-4
+"""Relative L2 of a model and itself in an archive: above the rounding of folded constants, below any mistake."""
 _PACKAGES = ("swinserve", "torch", "timm", "torchvision", "safetensors")
 _TORCHSERVE = {
     "maxBatchDelay": 1,  # milliseconds, always waited; 0 would mean TorchServe's default of 100
@@ -66,12 +68,12 @@ def write(classifier: Classifier, labels: Sequence[str], options: Options, folde
         save_file(_tensors(classifier.module), weights)
         manifest = _manifest(classifier, options, model.sha256(weights))
         _zip(unfinished, {model.WEIGHTS_FILE: weights, **_texts(classifier, labels, options, manifest), **_code()})
-        prove(unfinished)
+        prove(unfinished, classifier.module)
     return target, manifest
 
 
-def prove(archive: Path) -> None:
-    """Load the model from the archive and run it once. Raises BuildRefused when it does not answer."""
+def prove(archive: Path, original: nn.Module) -> None:
+    """Load the model from the archive and run it. Raises BuildRefused when it does not answer as `original` does."""
     with tempfile.TemporaryDirectory(prefix="swinserve-proof-") as scratch, zipfile.ZipFile(archive) as mar:
         folder = Path(scratch)
         mar.extractall(folder)
@@ -81,11 +83,18 @@ def prove(archive: Path) -> None:
             loaded = model.load(folder, manifest)
         except BadArchive as error:
             raise BuildRefused(f"the archive does not load: {error}") from error
-        grey = torch.full((1, *manifest.input_size[1:], 3), 128, dtype=torch.uint8)
-        with torch.inference_mode():
-            answer = NormalisedModel(loaded)(grey).answer
+    noise = torch.randint(0, 256, (1, *manifest.input_size[1:], 3), generator=torch.Generator().manual_seed(0))
+    pixels = noise.to(torch.uint8)
+    with torch.inference_mode():
+        answer, expected = (
+            NormalisedModel(replace(loaded, module=module))(pixels).answer for module in (loaded.module, original)
+        )
     if answer.shape != (1, manifest.num_classes or manifest.embedding_size) or not bool(torch.isfinite(answer).all()):
-        raise BuildRefused("the model gives no finite score for each class on a grey image")
+        raise BuildRefused("the model gives no finite score for each class on an image of noise")
+    if float((answer - expected).norm()) > _TOLERANCE * float(expected.norm()):
+        raise BuildRefused(
+            "the model in the archive answers differently than the one it was made from; please report it"
+        )
 
 
 def _manifest(classifier: Classifier, options: Options, digest: str) -> Manifest:

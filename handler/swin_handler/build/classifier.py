@@ -44,9 +44,6 @@ class Classifier:
         named = self.pretrained_cfg.get("classifier")
         return str(named[0] if isinstance(named, list | tuple) else named)
 
-    def loaded_from(self, source: str) -> Self:
-        return replace(self, source=source)
-
     def noted(self, *notes: str) -> Self:
         return replace(self, notes=(*self.notes, *notes))
 
@@ -83,6 +80,10 @@ def skeleton(name: str, changes: Changes | None = None, *, num_classes: int | No
     classes = 0 if changes.headless else own_classes if num_classes is None else num_classes
     arguments = {**plan.model_args, **_size_arguments(plan, changes)}
     size = {} if changes.image_size is None else {"input_size": (3, *changes.image_size)}
+    trained = arguments.get("pretrained_window_sizes")
+    notes = (
+        [f"position biases are computed in the coordinates of the windows trained with, {trained}"] if trained else []
+    )
     return Classifier(
         module=_create(plan.architecture, num_classes=classes, **arguments).eval(),
         architecture=plan.architecture,
@@ -90,6 +91,7 @@ def skeleton(name: str, changes: Changes | None = None, *, num_classes: int | No
         pretrained_cfg={**plan.pretrained_cfg, **size, "num_classes": classes},
         label_names=plan.label_names if classes == own_classes else None,
         source="none",
+        notes=tuple(notes),
     )
 
 

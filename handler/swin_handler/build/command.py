@@ -171,7 +171,7 @@ def _summary(path: Path, manifest: Manifest, labels: list[str]) -> Table:
         "archive": f"{path} ({path.stat().st_size / 1e6:.1f} MB)",
         "model": f"{manifest.name} {manifest.version}, {manifest.architecture} at {manifest.input_size[1:]}",
         "size": f"{_count(manifest.parameters)} parameters, {_count(manifest.multiply_adds)} multiply-adds an image",
-        "labels": f"{len(labels)}: {', '.join(labels[:3])}{', …' if len(labels) > 3 else ''}" if labels else "none",
+        "labels": f"{len(labels)}: {'; '.join(labels[:3])}{'; …' if len(labels) > 3 else ''}" if labels else "none",
         "gives": _gifts(manifest),
         "weights": f"{manifest.weights}, SHA-256 {manifest.weights_sha256[:12]}…",
     }

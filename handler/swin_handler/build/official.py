@@ -35,7 +35,7 @@ def preprocessed(classifier: Classifier, family: str) -> Classifier:
     height, width = cfg["input_size"][-2:]
     theirs = evaluation(family, (height, width))
     note = (
-        f"an official {FAMILIES[family]} checkpoint: preprocessed as in its authors' evaluation, "
+        f"a checkpoint in the layout of the authors of {FAMILIES[family]}: preprocessed as in their evaluation, "
         f"crop_pct {theirs['crop_pct']:.3f}, {theirs['crop_mode']} (timm's own weights: {cfg['crop_pct']})"
     )
     return replace(classifier, pretrained_cfg={**cfg, **theirs}).noted(note)

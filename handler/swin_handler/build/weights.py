@@ -18,9 +18,10 @@ from swin_handler.build.checkpoint_file import StateDict, read
 from swin_handler.build.classifier import Changes, Classifier, design, skeleton
 from swin_handler.build.errors import BuildRefused
 from swin_handler.models import CheckpointMismatch
-from swin_handler.models.checkpoint import load_strictly, official_family, timm_layout
+from swin_handler.models.checkpoint import load_strictly, official_family, official_name, timm_layout
 
 _RANDOM_SEED = 0
+_SHOWN = 10
 
 
 def load(
@@ -31,12 +32,11 @@ def load(
     if random_weights:
         return _random(name, changes)
     if checkpoint is not None:
-        return _fitted(name, read(checkpoint), changes, f"file {checkpoint.name}")
+        return _loaded(name, checkpoint, changes, f"file {checkpoint.name}")
     if name == store.BUILT_IN:
-        state = read(store.built_in_folder() / model.WEIGHTS_FILE)
-        return _fitted(name, state, changes, f"built-in {store.BUILT_IN}")
+        return _loaded(name, store.built_in_folder() / model.WEIGHTS_FILE, changes, f"built-in {store.BUILT_IN}")
     file = hub.fetch(design(name).pretrained_cfg, name)
-    return _fitted(name, read(file.path), changes, file.source)
+    return _loaded(name, file.path, changes, file.source)
 
 
 def check_name(name: str) -> None:
@@ -59,10 +59,16 @@ def _did_you_mean(names: Sequence[str]) -> str:
 def _random(name: str, changes: Changes) -> Classifier:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_RANDOM_SEED)
-        return skeleton(name, changes).loaded_from("random")
+        return replace(skeleton(name, changes), source="random")
 
 
-def _fitted(name: str, state: StateDict, changes: Changes, source: str) -> Classifier:
+def _loaded(name: str, file: Path, changes: Changes, source: str) -> Classifier:
+    state, notes = read(file)
+    classifier = _fitted(name, state, changes)
+    return replace(classifier, source=source, notes=(*notes, *classifier.notes))
+
+
+def _fitted(name: str, state: StateDict, changes: Changes) -> Classifier:
     """The model of NAME, with as many classes as the checkpoint's head has and those weights."""
     classifier = skeleton(name, changes)
     fitting = _filtered(state, classifier)
@@ -76,11 +82,12 @@ def _fitted(name: str, state: StateDict, changes: Changes, source: str) -> Class
     if changes.headless:
         fitting, note = _without_head(name, fitting, changes)
         classifier = classifier.noted(note)
+    named = official_name if family in ("swin", "swinv2") else str
     try:
-        load_strictly(classifier.module, fitting, classifier.architecture)
+        load_strictly(classifier.module, fitting, classifier.architecture, named=named, at_most=_SHOWN)
     except CheckpointMismatch as error:
         raise BuildRefused("\n".join([str(error), *_hints(fitting, classifier, family)])) from error
-    return classifier.loaded_from(source)
+    return classifier
 
 
 def _filtered(state: StateDict, classifier: Classifier) -> StateDict:
@@ -121,7 +128,7 @@ def _hints(state: StateDict, classifier: Classifier, family: str | None) -> list
     """What may explain that the checkpoint does not fit."""
     hints = []
     if family is not None:
-        hints.append(f"The file holds an official checkpoint of {official.FAMILIES[family]}.")
+        hints.append(f"The file is in the layout of the authors of {official.FAMILIES[family]}.")
     if not any(key.startswith(f"{classifier.head}.") for key in state):
         hints.append("It has no head; --no-head serves its embeddings.")
     return hints

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ StateDict = Mapping[str, torch.Tensor]
 
 _DERIVED = ("relative_position_index", "relative_coords_table", "attn_mask")
 """Buffers that official checkpoints store and that follow from the architecture: computed anew, never trusted."""
-_SHOWN = 10
+_UNUSED = "num_batches_tracked"
 
 
 class CheckpointMismatch(ValueError):
@@ -43,27 +43,38 @@ def _timm_name(key: str) -> str:
     return re.sub(r"^absolute_pos_embed$", "patch_embed.absolute_pos_embed", key)
 
 
-def load_strictly(module: nn.Module, state: StateDict, what: str) -> None:
+def official_name(key: str) -> str:
+    """timm's name of a Swin tensor -> the reference's."""
+    key = re.sub(r"^layers\.(\d+)\.downsample\.", lambda stage: f"layers.{int(stage[1]) - 1}.downsample.", key)
+    key = re.sub(r"^head\.fc\.", "head.", key)
+    return re.sub(r"^patch_embed\.absolute_pos_embed$", "absolute_pos_embed", key)
+
+
+def load_strictly(
+    module: nn.Module, state: StateDict, what: str, *, named: Callable[[str], str] = str, at_most: int | None = None
+) -> None:
     """Loads `state` into `module`. Raises CheckpointMismatch, listing every kind of difference, if it does not fit.
 
-    `what` names the model in the message.
+    `what` names the model in the message and `named` its tensors; `at_most` so many of a kind are listed.
     """
     expected = module.state_dict()
+    # How many batches a norm was trained with matters to nobody here, and not every writer keeps it.
+    state = {key: tensor for key, tensor in expected.items() if key.endswith(_UNUSED)} | dict(state)
     differences = {
-        "missing": [key for key in expected if key not in state],
-        "surplus": [key for key in state if key not in expected],
+        "missing": [named(key) for key in expected if key not in state],
+        "surplus": [named(key) for key in state if key not in expected],
         "of another shape": [
-            f"{key} {tuple(state[key].shape)} instead of {tuple(tensor.shape)}"
+            f"{named(key)} {tuple(state[key].shape)} instead of {tuple(tensor.shape)}"
             for key, tensor in expected.items()
             if key in state and state[key].shape != tensor.shape
         ],
     }
     if any(differences.values()):
-        lists = [_listed(kind, keys) for kind, keys in differences.items() if keys]
+        lists = [_listed(kind, keys, at_most or len(keys)) for kind, keys in differences.items() if keys]
         raise CheckpointMismatch("\n".join([f"the checkpoint does not fit {what}:", *lists]))
     module.load_state_dict(state, strict=True)
 
 
-def _listed(kind: str, keys: Sequence[str]) -> str:
-    more = f", and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-    return f"  {len(keys)} tensors {kind}: {', '.join(keys[:_SHOWN])}{more}"
+def _listed(kind: str, keys: Sequence[str], at_most: int) -> str:
+    more = f", and {len(keys) - at_most} more" if len(keys) > at_most else ""
+    return f"  {len(keys)} tensor{'s' if keys[1:] else ''} {kind}: {', '.join(keys[:at_most])}{more}"

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from swin_handler.models import shunted, swin
-from swin_handler.models.checkpoint import CheckpointMismatch, StateDict, load_strictly, timm_layout
+from swin_handler.models.checkpoint import CheckpointMismatch, StateDict, load_strictly, official_name, timm_layout
 
 _BUILDERS: Mapping[str, Callable[..., nn.Module]] = {
     "swin": swin.swin,
@@ -37,12 +37,24 @@ def from_reference(family: str, arch: Mapping[str, Any], state_dict: StateDict) 
     """
     if family not in _BUILDERS:
         raise CheckpointMismatch(f"no family {family!r}; there are {', '.join(_BUILDERS)}")
-    model = _BUILDERS[family](**_known(family, arch)).to(torch.float32).eval()
-    state = timm_layout(state_dict) if family.startswith("swin") else state_dict
-    load_strictly(model, state, family)
+    model = _built(family, _known(family, arch)).to(torch.float32).eval()
+    if family.startswith("swin"):
+        load_strictly(model, timm_layout(state_dict), family, named=official_name)
+    else:
+        load_strictly(model, state_dict, family)
     if family == "swin":
         swin.fold_qk_scale(model, arch.get("qk_scale"))
     return model
+
+
+def _built(family: str, arguments: Mapping[str, Any]) -> nn.Module:
+    try:
+        return _BUILDERS[family](**arguments)
+    except CheckpointMismatch:
+        raise
+    except (TypeError, ValueError, IndexError, ArithmeticError, AssertionError, RuntimeError) as error:
+        # Lists of different lengths, a window of 0, a missing argument …: the constructors do not look.
+        raise CheckpointMismatch(f"{family} cannot be built with {dict(arguments)}: {error}") from error
 
 
 def _known(family: str, arch: Mapping[str, Any]) -> dict[str, Any]:

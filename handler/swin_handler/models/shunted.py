@@ -78,8 +78,8 @@ class ShuntedTransformer(nn.Module):
         num_conv: int = 0,
     ) -> None:
         super().__init__()
-        if in_chans != 3 or embed_dims[0] != STEM_WIDTH:
-            raise CheckpointMismatch("the stem takes 3 channels and gives 64: in_chans and embed_dims[0] must say so")
+        if embed_dims[0] != STEM_WIDTH:
+            raise CheckpointMismatch(f"the stem gives {STEM_WIDTH} channels: embed_dims[0] must be that")
         self.num_classes = num_classes
         self.num_features = self.head_hidden_size = embed_dims[num_stages - 1]
         self.num_stages = num_stages
@@ -107,6 +107,8 @@ class ShuntedTransformer(nn.Module):
         self.apply(_initialise)
 
     def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        # The stem halves and rounds up, then halves and rounds down; said here, before torch complains of its kernels.
+        _check_size(((x.shape[2] + 1) // 4, (x.shape[3] + 1) // 4), self.sr_ratios[0], 0)
         for stage in range(self.num_stages):
             tokens, size = self.get_submodule(f"patch_embed{stage + 1}")(x)
             _check_size(size, self.sr_ratios[stage], stage)

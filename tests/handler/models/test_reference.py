@@ -23,7 +23,10 @@ def official(model: nn.Module) -> dict[str, torch.Tensor]:
         re.sub(r"layers\.(\d+)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample", key): tensor
         for key, tensor in model.state_dict().items()
     }
-    return {key.replace("head.fc.", "head."): tensor for key, tensor in merged.items()}
+    names = {"head.fc.": "head.", "patch_embed.absolute": "absolute"}
+    for theirs, officials in names.items():
+        merged = {key.replace(theirs, officials): tensor for key, tensor in merged.items()}
+    return merged
 
 
 def timm_micro(name: str = "swin_tiny_patch4_window7_224", **arguments: Any) -> nn.Module:
@@ -157,9 +160,9 @@ def test_missing_surplus_and_misshapen_tensors_are_all_listed() -> None:
     with pytest.raises(CheckpointMismatch) as refused:
         from_reference("swin", {**MICRO, "window_size": 4}, state)
     for line in (
-        "1 tensors missing: norm.weight",
-        "1 tensors surplus: extra.weight",
-        "head.fc.bias (4,) instead of (3,)",
+        "1 tensor missing: norm.weight",
+        "1 tensor surplus: extra.weight",
+        "of another shape: head.bias (4,) instead of (3,)",
     ):
         assert line in str(refused.value)
 
@@ -175,6 +178,47 @@ def test_missing_surplus_and_misshapen_tensors_are_all_listed() -> None:
 def test_sizes_that_cannot_work_are_refused_with_the_reason(arch: dict[str, Any], message: str) -> None:
     with pytest.raises(CheckpointMismatch, match=message):
         from_reference("swin", {**MICRO, **arch}, {})
+
+
+def test_tensors_are_named_as_in_the_checkpoint() -> None:
+    state = official(timm_micro())
+    for key in ("head.weight", "layers.0.downsample.reduction.weight"):
+        del state[key]
+    state["absolute_pos_embed"] = torch.zeros(1, 256, 8)
+    with pytest.raises(CheckpointMismatch) as refused:
+        from_reference("swin", {**MICRO, "window_size": 4}, state)
+    assert "2 tensors missing: layers.0.downsample.reduction.weight, head.weight" in str(refused.value)
+    assert "1 tensor surplus: absolute_pos_embed" in str(refused.value)
+
+
+def test_every_missing_tensor_is_listed() -> None:
+    with pytest.raises(CheckpointMismatch) as refused:
+        from_reference("shunted_neck", {"cin": 16, "depth": 2}, {})
+    assert all(f"block.1.attn.{name}.weight" in str(refused.value) for name in ("q", "sr1", "kv2", "local_conv2"))
+
+
+@pytest.mark.parametrize(
+    ("family", "arch"),
+    [
+        ("swin", {"num_heads": [1]}),
+        ("swin", {"window_size": 0}),
+        ("swin", {"window_size": (4, 4)}),
+        ("swin", {"depths": []}),
+        ("swinv2", {"pretrained_window_sizes": [4]}),
+        ("shunted", {"depths": [1]}),
+        ("shunted_neck", {"depth": 1}),
+    ],
+)
+def test_arguments_that_do_not_fit_each_other_are_refused(family: str, arch: dict[str, Any]) -> None:
+    given = {**MICRO, **arch} if family.startswith("swin") else arch
+    with pytest.raises(CheckpointMismatch):
+        from_reference(family, given, {})
+
+
+def test_a_checkpoint_need_not_count_its_batches() -> None:
+    case = checkpoint.load_case("shunted_tiny")
+    state = {key: tensor for key, tensor in checkpoint.state_dict(case).items() if "num_batches" not in key}
+    from_reference("shunted", case["arch"], state)
 
 
 def test_stored_buffers_are_never_trusted() -> None:

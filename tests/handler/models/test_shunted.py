@@ -39,6 +39,8 @@ def test_any_image_large_enough_works(micro: ShuntedTransformer, size: tuple[int
 def test_an_image_too_small_is_refused_with_the_reason(micro: ShuntedTransformer) -> None:
     with pytest.raises(CheckpointMismatch, match=r"stage 0 has a map of 7×16 tokens, too small to merge 8×8"):
         micro(torch.zeros(1, 3, 28, 64))
+    with pytest.raises(CheckpointMismatch, match=r"stage 0 has a map of 0×0 tokens"):
+        micro(torch.zeros(1, 3, 1, 2))
 
 
 def test_the_head_is_that_of_the_number_of_classes() -> None:
@@ -82,7 +84,7 @@ def test_a_neck_refuses_a_map_it_cannot_merge() -> None:
     [
         ({"sr_ratios": [3, 4, 2, 1]}, "sr_ratio must be 1 or even, not 3"),
         ({"num_heads": [3, 2, 2, 2]}, "64 channels cannot be split over 3 heads"),
-        ({"in_chans": 1}, "the stem takes 3 channels"),
+        ({"embed_dims": [32, 64, 128, 256]}, "the stem gives 64 channels"),
     ],
 )
 def test_arguments_that_cannot_work_are_refused(arch: dict[str, object], message: str) -> None:
