@@ -83,7 +83,9 @@ def test_a_failed_build_leaves_the_old_archive_and_nothing_else(
     target, _manifest = archive.write(tiny_swin, LABELS, options(), tmp_path)
     before = target.read_bytes()
     for failure in (KeyboardInterrupt, BuildRefused("no")):
-        monkeypatch.setattr(archive, "prove", lambda _archive, failure=failure: (_ for _ in ()).throw(failure))
+        monkeypatch.setattr(
+            archive, "prove", lambda _archive, _original, failure=failure: (_ for _ in ()).throw(failure)
+        )
         with pytest.raises((KeyboardInterrupt, BuildRefused)):
             archive.write(tiny_swin, LABELS[::-1], options(), tmp_path)
     assert list(tmp_path.iterdir()) == [target]
