@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import nn
 
 from swin_handler.models import fold_batch_norm, from_reference
+from swin_handler.models.checkpoint import timm_layout
 from swin_handler.models.multiply_adds import count, total
 from tests.handler.goldens import checkpoint
 
@@ -100,3 +102,22 @@ def test_bfloat16_stays_within_rounding(name: str) -> None:
     error = float((logits - expected).norm() / expected.norm())
     print(f"\n{name:36} bfloat16 relative L2 {error:.4f}")
     assert error <= BFLOAT16_BOUND.get(name, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "timm_name"),
+    [
+        ("swin_tiny_patch4_window7_224", "swin_tiny_patch4_window7_224"),
+        ("swinv2_tiny_patch4_window8_256", "swinv2_tiny_window8_256"),
+    ],
+)
+def test_bfloat16_is_no_further_off_than_stock_timm(name: str, timm_name: str) -> None:
+    case = checkpoint.load_case(name)
+    stock = timm.create_model(timm_name).eval()
+    stock.load_state_dict(timm_layout(checkpoint.state_dict(case)))
+    expected, images = checkpoint.outputs(case)["logits"], checkpoint.model_input(case).bfloat16()
+    with torch.inference_mode():
+        ours, theirs = (model.bfloat16()(images).float() for model in (built(case), stock))
+    errors = [float((logits - expected).norm() / expected.norm()) for logits in (ours, theirs)]
+    print(f"\n{name:36} bfloat16 relative L2 {errors[0]:.4f}, stock timm {errors[1]:.4f}")
+    assert errors[0] <= 1.2 * errors[1]
