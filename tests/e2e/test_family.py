@@ -22,6 +22,8 @@ from sklearn.datasets import load_sample_image
 from tests.e2e.reflected import ReflectedClient
 from tests.e2e.running import SWINSERVE, Running, curl, service
 
+pytestmark = pytest.mark.timeout(900)  # eight archives are built and eight workers started, for the first test
+
 CLASSIFY = "swinserve.v1.Classifier/Classify"
 INPUT_AND_MAP = {
     "swin_tiny_patch4_window7_224": (224, 7),
