@@ -226,6 +226,10 @@ def test_an_official_checkpoint_of_another_family_is_named(tmp_path: Path) -> No
         weights.load(VIT, checkpoint=file)
     with pytest.raises(BuildRefused, match=r"does not fit shunted_tiny:\n.* missing"):
         weights.load(SHUNTED, checkpoint=file)
+    shunted = saved(fine_tuned(SHUNTED).state_dict(), tmp_path / "ckpt_T.pth")
+    with pytest.raises(BuildRefused, match="authors of Shunted") as refused:
+        weights.load(SWIN, checkpoint=shunted)
+    assert "--no-head" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

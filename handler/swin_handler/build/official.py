@@ -36,8 +36,10 @@ def preprocessed(classifier: Classifier, family: str) -> Classifier:
     theirs = evaluation(family, (height, width))
     note = (
         f"a checkpoint in the layout of the authors of {FAMILIES[family]}: preprocessed as in their evaluation, "
-        f"crop_pct {theirs['crop_pct']:.3f}, {theirs['crop_mode']} (timm's own weights: {cfg['crop_pct']})"
+        f"crop_pct {theirs['crop_pct']:.3f}, {theirs['crop_mode']}"
     )
+    if family != "shunted":
+        note += f" (timm's own weights: {cfg['crop_pct']})"
     return replace(classifier, pretrained_cfg={**cfg, **theirs}).noted(note)
 
 

@@ -129,6 +129,7 @@ def _hints(state: StateDict, classifier: Classifier, family: str | None) -> list
     hints = []
     if family is not None:
         hints.append(f"The file is in the layout of the authors of {official.FAMILIES[family]}.")
-    if not any(key.startswith(f"{classifier.head}.") for key in state):
+    lacking = [key for key in classifier.module.state_dict() if key not in state]
+    if lacking and all(key.startswith(f"{classifier.head}.") for key in lacking):
         hints.append("It has no head; --no-head serves its embeddings.")
     return hints

@@ -7,6 +7,7 @@ counted by running it: products of matrices and convolutions, as torch's FlopCou
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -116,14 +117,14 @@ def _padded(size: tuple[int, int], unit: tuple[int, int]) -> tuple[int, int]:
 
 
 def _counted(model: nn.Module, input_size: Sequence[int]) -> Iterator[Part]:
-    """One part for each child of the model, and for each stage where they are in a container."""
+    """One part for each child of the model, and for each stage where they are told apart."""
     device = next(model.parameters(), torch.empty(0)).device
     counter = FlopCounterMode(display=False)
     with _countable(model), torch.inference_mode(), counter:
         model(torch.zeros(1, *input_size, device=device))
     counts = {module: sum(operations.values()) // 2 for module, operations in counter.get_flop_counts().items()}
     parts = [Part(name, _sum(counts, f"{type(model).__name__}.{name}", part)) for name, part in _parts(model)]
-    yield from (part for part in parts if part.multiply_adds)
+    yield from (part for part in _by_stage(parts) if part.multiply_adds)
     if rest := counts.get("Global", 0) - total(parts):
         yield Part("elsewhere", rest)
 
@@ -133,6 +134,15 @@ def _sum(counts: Mapping[Any, int], name: str, module: nn.Module) -> int:
     if name in counts:
         return counts[name]
     return sum(_sum(counts, f"{name}.{key}", child) for key, child in module.named_children())
+
+
+def _by_stage(parts: Sequence[Part]) -> list[Part]:
+    """`patch_embed2`, `block2` and `norm2` of Shunted and its kin are their stage 2."""
+    stages: dict[str, int] = {}
+    for part in parts:
+        name = re.sub(r"^(?:patch_embed|block|norm)(\d+)$", r"stage \1", part.name)
+        stages[name] = stages.get(name, 0) + part.multiply_adds
+    return [Part(name, multiply_adds) for name, multiply_adds in stages.items()]
 
 
 def _parts(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

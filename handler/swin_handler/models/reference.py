@@ -37,6 +37,10 @@ def from_reference(family: str, arch: Mapping[str, Any], state_dict: StateDict) 
     """
     if family not in _BUILDERS:
         raise CheckpointMismatch(f"no family {family!r}; there are {', '.join(_BUILDERS)}")
+    if not all(isinstance(tensor, torch.Tensor) for tensor in state_dict.values()):
+        raise CheckpointMismatch(
+            f"the state dict holds more than tensors: {', '.join(map(str, state_dict))}; unwrap it"
+        )
     model = _built(family, _known(family, arch)).to(torch.float32).eval()
     if family.startswith("swin"):
         load_strictly(model, timm_layout(state_dict), family, named=official_name)
@@ -62,6 +66,8 @@ def _known(family: str, arch: Mapping[str, Any]) -> dict[str, Any]:
     parameters = inspect.signature(_BUILDERS[family]).parameters
     unknown = sorted(set(arch) - set(parameters) - _TRAINING)
     if unknown:
-        known = ", ".join(sorted({*parameters, *_TRAINING}))
-        raise CheckpointMismatch(f"{family} takes no argument {', '.join(unknown)}; known are {known}")
+        known, training = (", ".join(sorted(names)) for names in (parameters, _TRAINING))
+        raise CheckpointMismatch(
+            f"{family} takes no argument {', '.join(unknown)}; known are {known}; without effect {training}"
+        )
     return {name: value for name, value in arch.items() if name in parameters}

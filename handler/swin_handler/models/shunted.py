@@ -191,8 +191,8 @@ def _tokens_and_size(x: torch.Tensor, norm: nn.Module) -> tuple[torch.Tensor, tu
 def _check_size(size: tuple[int, int], sr_ratio: int, stage: int) -> None:
     if min(size) < sr_ratio:
         raise CheckpointMismatch(
-            f"stage {stage} has a map of {size[0]}×{size[1]} tokens, too small to merge {sr_ratio}×{sr_ratio} of them; "
-            "use larger images"
+            f"stage {stage + 1} has a map of {size[0]}×{size[1]} tokens, too small to merge {sr_ratio}×{sr_ratio} of "
+            "them; use larger images"
         )
 
 
@@ -226,7 +226,14 @@ def _cfg() -> dict[str, Any]:
 default_cfgs = generate_default_cfgs({name: _cfg() for name in ("shunted_tiny", "shunted_small", "shunted_base")})
 
 
+TRAINING = {"drop_rate", "attn_drop_rate", "drop_path_rate"}
+"""Arguments of every timm model that change nothing in inference."""
+
+
 def _create(variant: str, pretrained: bool, depths: Sequence[int], num_conv: int, **given: Any) -> ShuntedTransformer:
+    if given.get("in_chans", 3) != 3 or given.get("features_only"):
+        raise CheckpointMismatch(f"{variant} is a classifier of RGB images: neither in_chans nor features_only apply")
+    given = {name: value for name, value in given.items() if name not in TRAINING}
     arguments = {
         "num_heads": (2, 4, 8, 16),
         "mlp_ratios": (8, 8, 4, 4),

@@ -153,7 +153,7 @@ def _no_shift(stage: Any) -> None:
 def _windows(maps: list[tuple[int, int]], window: int) -> list[tuple[int, int]]:
     """Of each stage. The reference's windows are square and no larger than the map's short side."""
     windows = [min(window, *size) for size in maps]
-    for stage, (size, side) in enumerate(zip(maps, windows, strict=True)):
+    for stage, (size, side) in enumerate(zip(maps, windows, strict=True), start=1):
         if size[0] % side or size[1] % side:
             raise CheckpointMismatch(
                 f"stage {stage} has a map of {size[0]}×{size[1]} tokens, which windows of {side}×{side} do not cover; "

@@ -112,6 +112,7 @@ def test_bfloat16_stays_within_rounding(name: str) -> None:
     ],
 )
 def test_bfloat16_is_no_further_off_than_stock_timm(name: str, timm_name: str) -> None:
+    """As long as Swin is timm's own module this says so; it will hold an inference form of ours to its bound."""
     case = checkpoint.load_case(name)
     stock = timm.create_model(timm_name).eval()
     stock.load_state_dict(timm_layout(checkpoint.state_dict(case)))

@@ -37,6 +37,12 @@ def test_shunted_costs_what_its_paper_says(name: str, expected: float) -> None:
     assert total(count(on_meta(name), (3, 224, 224))) == pytest.approx(expected, rel=0.03)
 
 
+def test_shunted_is_counted_by_stage() -> None:
+    assert [part.name for part in count(on_meta("shunted_tiny"), (3, 224, 224))] == [
+        "stage 1", "stage 2", "stage 3", "stage 4", "head",
+    ]  # fmt: skip
+
+
 def test_windows_save_what_the_formulas_say() -> None:
     saved = global_attention(112, 112, 128) - window_attention(112, 112, 128, (7, 7))
     assert saved == 40_124_743_680

@@ -170,8 +170,8 @@ def test_missing_surplus_and_misshapen_tensors_are_all_listed() -> None:
 @pytest.mark.parametrize(
     ("arch", "message"),
     [
-        ({"img_size": 30, "window_size": 4}, "stage 0 has a map of 15×15|cannot be halved"),
-        ({"img_size": 40, "window_size": 4}, "stage 1 has a map of 10×10 tokens, which windows of 4×4 do not cover"),
+        ({"img_size": 30, "window_size": 4}, "stage 1 has a map of 15×15|cannot be halved"),
+        ({"img_size": 40, "window_size": 4}, "stage 2 has a map of 10×10 tokens, which windows of 4×4 do not cover"),
         ({"img_size": 1}, "gives 0×0 tokens"),
     ],
 )
@@ -189,6 +189,11 @@ def test_tensors_are_named_as_in_the_checkpoint() -> None:
         from_reference("swin", {**MICRO, "window_size": 4}, state)
     assert "2 tensors missing: layers.0.downsample.reduction.weight, head.weight" in str(refused.value)
     assert "1 tensor surplus: absolute_pos_embed" in str(refused.value)
+
+
+def test_a_wrapped_state_dict_is_told_to_be_unwrapped() -> None:
+    with pytest.raises(CheckpointMismatch, match="holds more than tensors: model, epoch; unwrap it"):
+        from_reference("swin", MICRO, {"model": {}, "epoch": 3})  # type: ignore[dict-item]
 
 
 def test_every_missing_tensor_is_listed() -> None:

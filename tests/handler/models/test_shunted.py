@@ -37,9 +37,9 @@ def test_any_image_large_enough_works(micro: ShuntedTransformer, size: tuple[int
 
 
 def test_an_image_too_small_is_refused_with_the_reason(micro: ShuntedTransformer) -> None:
-    with pytest.raises(CheckpointMismatch, match=r"stage 0 has a map of 7×16 tokens, too small to merge 8×8"):
+    with pytest.raises(CheckpointMismatch, match=r"stage 1 has a map of 7×16 tokens, too small to merge 8×8"):
         micro(torch.zeros(1, 3, 28, 64))
-    with pytest.raises(CheckpointMismatch, match=r"stage 0 has a map of 0×0 tokens"):
+    with pytest.raises(CheckpointMismatch, match=r"stage 1 has a map of 0×0 tokens"):
         micro(torch.zeros(1, 3, 1, 2))
 
 
@@ -47,6 +47,14 @@ def test_the_head_is_that_of_the_number_of_classes() -> None:
     assert timm.create_model("shunted_tiny", num_classes=7).get_classifier().out_features == 7
     headless = timm.create_model("shunted_tiny", num_classes=0).eval()
     assert headless(torch.zeros(1, 3, 32, 32)).shape == (1, 512)
+
+
+def test_timms_arguments_of_training_are_taken_and_what_cannot_be_is_refused() -> None:
+    with torch.device("meta"):
+        timm.create_model("shunted_tiny", drop_rate=0.1, drop_path_rate=0.1)
+        for arguments in ({"in_chans": 1}, {"features_only": True}):
+            with pytest.raises(CheckpointMismatch, match="neither in_chans nor features_only apply"):
+                timm.create_model("shunted_tiny", **arguments)
 
 
 def test_the_mean_of_the_map_is_what_the_head_sees(micro: ShuntedTransformer) -> None:
