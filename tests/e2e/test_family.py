@@ -22,7 +22,7 @@ from sklearn.datasets import load_sample_image
 from tests.e2e.reflected import ReflectedClient
 from tests.e2e.running import SWINSERVE, Running, curl, service
 
-pytestmark = pytest.mark.timeout(900)  # eight archives are built and eight workers started, for the first test
+pytestmark = pytest.mark.timeout(900)  # eleven archives are built and eleven workers started, for the first test
 
 CLASSIFY = "swinserve.v1.Classifier/Classify"
 INPUT_AND_MAP = {
@@ -32,6 +32,9 @@ INPUT_AND_MAP = {
     "shunted_tiny": (224, 7),
     "resnet50": (224, 7),
     "vit_small_patch16_224": (224, 0),
+    "deit_tiny_patch16_224": (224, 0),
+    "pvt_v2_b0": (224, 7),
+    "convnext_atto": (224, 0),
 }
 """Built with random weights: side of the input, and of the class activation map (0: it has none)."""
 TREES = ["ash", "birch", "cedar"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 from swin_handler.build.archive import Options, write
 from swin_handler.build.classifier import Classifier
 from swin_handler.config import Manifest
+from tests.handler.fake_hub import FakeHub
 from tests.handler.torchserve_context import GRPC, TorchServeContext
 
 TINY_SWIN = {
@@ -93,3 +95,15 @@ def settings(unpacked: Path) -> dict[str, Any]:
 @pytest.fixture
 def context(unpacked: Path, settings: dict[str, Any]) -> TorchServeContext:
     return TorchServeContext(unpacked, settings, GRPC)
+
+
+@pytest.fixture
+def hub() -> Iterator[FakeHub]:
+    with FakeHub() as running:
+        yield running
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """HF_HOME of a test: where the hub's client keeps its cache."""
+    return tmp_path / "hf"

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,12 +19,6 @@ from tests.handler.fake_hub import NO_HUB, Break, FakeHub, environment
 from tests.handler.hub_client import CONTENT, SAFE, STEP, partial_files
 
 SWINSERVE = "from swinserve.cli import main; main()"
-
-
-@pytest.fixture
-def hub() -> Iterator[FakeHub]:
-    with FakeHub() as hub:
-        yield hub
 
 
 @pytest.fixture(scope="module")

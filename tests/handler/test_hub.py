@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,17 +31,6 @@ from tests.handler.hub_client import (
     partial_files,
     refused,
 )
-
-
-@pytest.fixture
-def hub() -> Iterator[FakeHub]:
-    with FakeHub() as hub:
-        yield hub
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path / "hf"
 
 
 def test_the_file_lies_in_the_clients_own_cache_under_its_own_name(hub: FakeHub, home: Path) -> None:

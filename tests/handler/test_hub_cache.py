@@ -6,7 +6,6 @@ import hashlib
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,17 +26,6 @@ from tests.handler.hub_client import (
 )
 
 SMALL_FILES = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({STEP}, {STEP}))"
-
-
-@pytest.fixture
-def hub() -> Iterator[FakeHub]:
-    with FakeHub() as hub:
-        yield hub
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path / "hf"
 
 
 def test_bytes_that_do_not_match_their_checksum_are_fetched_once_more_and_then_refused(

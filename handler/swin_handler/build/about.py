@@ -175,8 +175,7 @@ def _shapes(make: Callable[[], nn.Module]) -> nn.Module:
             module = make()
     except (BuildRefused, RuntimeError):
         module = make()
-    # torch's counter trips over modules that are called with a parameter.
-    return module.eval().requires_grad_(False)
+    return module.eval()
 
 
 def _parts(module: nn.Module, input_size: Sequence[int], architecture: str) -> tuple[Part, ...]:

@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from swin_handler.build import options
 from swin_handler.config import BACKENDS, DTYPES, Manifest
 
 _SIZE = re.compile(r"([1-9]\d{0,3})(?:[x×]([1-9]\d{0,3}))?")
@@ -32,13 +33,7 @@ def _size(_context: click.Context, _parameter: click.Parameter, value: str | Non
 
 @click.command()
 @click.argument("name")
-@click.option(
-    "--model-store",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Where the archive goes. Default: SWINSERVE_MODEL_STORE, else ./model_store if there is one, "
-    "else the user's data folder.",
-)
+@options.model_store
 @click.option(
     "--checkpoint",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -157,11 +152,11 @@ def build(
     for note in classifier.notes:
         console.print(f"  {note}")
     chosen = label_names.choose(classifier.num_classes, file=labels, own=classifier.label_names)
-    options = archive.Options(
+    how = archive.Options(
         served_name or name.partition(".")[0], model_version, batch_size, workers, backend, dtype, device
     )
     console.print("Writing the archive and proving that it answers …")
-    path, manifest = archive.write(classifier, chosen, options, store.resolve(model_store))
+    path, manifest = archive.write(classifier, chosen, how, store.resolve(model_store))
     console.print(_summary(path, manifest, chosen))
 
 

@@ -7,17 +7,12 @@ from pathlib import Path
 
 import click
 
-from swin_handler.build import store
+from swin_handler.build import options, store
 
 
 @click.command()
 @click.argument("name")
-@click.option(
-    "--model-store",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Where archives are looked for. Default: as for `swinserve build`.",
-)
+@options.model_store
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def info(name: str, model_store: Path | None, as_json: bool) -> None:
     """Show what NAME is: size, multiply-adds, preprocessing, labels, where its weights come from.

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from swin_handler.build import built, model_tables, released, store
+from swin_handler.build import built, model_tables, options, released, store
 from swin_handler.build.built import Built
 from swin_handler.build.errors import BuildRefused
 from swin_handler.build.released import Checkpoint
@@ -21,12 +21,7 @@ from swin_handler.build.released import Checkpoint
 @click.argument("pattern", default="")
 @click.option("--built", "only_built", is_flag=True, help="Only what is built.")
 @click.option("--all", "every", is_flag=True, help="Every model of timm, one name a line.")
-@click.option(
-    "--model-store",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Where archives are looked for. Default: as for `swinserve build`.",
-)
+@options.model_store
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def models(pattern: str, only_built: bool, every: bool, model_store: Path | None, as_json: bool) -> None:
     """List the models that can be built, and those that are.
