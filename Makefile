@@ -16,7 +16,7 @@ endif
 MODEL := model_store/swin_digits-1.0.mar
 
 .PHONY: help setup demo serve test test-full gpu lint format typecheck check proto proto-check lock train load \
-	bench-gateway bench-memory wheel clean
+	bench-gateway bench-model bench-gpu bench-start bench-memory wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,8 +50,9 @@ $(BIN)/python: | $(UV)
 	@touch $@
 
 $(MODEL): .venv/.serve $(wildcard model_store/swin_digits/*) $(wildcard handler/swin_handler/*.py) \
-		$(wildcard handler/swin_handler/build/*.py) $(wildcard handler/swin_handler/models/*.py)
-	@$(BIN)/swinserve build swin_digits --model-store model_store
+		$(foreach part,build engine kernels models,$(wildcard handler/swin_handler/$(part)/*.py)) \
+		$(wildcard handler/swin_handler/native/*)
+	@$(BIN)/swinserve build swin_digits --model-store model_store --no-tune
 
 setup: .venv/.dev  ## install everything for development into .venv
 
@@ -98,7 +99,8 @@ lock: $(UV)  ## resolve the dependencies anew into requirements/*.txt
 	compile requirements/proto.in -o requirements/proto.txt; \
 	compile pyproject.toml requirements/build.in --extra serve -c requirements/constraints.in \
 		-o requirements/serve.txt; \
-	compile pyproject.toml requirements/build.in --extra serve --extra load --extra dev \
+	compile pyproject.toml requirements/build.in --extra serve --extra openvino --extra load --extra bench \
+		--extra dev \
 		-c requirements/serve.txt -o requirements/dev.txt
 
 train: .venv/.dev  ## train swin_digits anew and rewrite model_store/swin_digits
@@ -110,6 +112,15 @@ load: .venv/.dev  ## Locust against a running service: make load URL=http://127.
 
 bench-gateway: .venv/.dev  ## what the gateway costs, against TorchServe's own gRPC port
 	@$(BIN)/python loadtests/bench_gateway.py
+
+bench-model: .venv/.dev  ## ours against every other way to run the models, on this CPU; BENCH="--quick" and others
+	@$(BIN)/python loadtests/bench_model.py $(BENCH)
+
+bench-gpu:  ## the model part on a GPU machine that has torch, timm and triton; needs no installation of ours
+	@$(PYTHON) loadtests/bench_gpu.py $(BENCH)
+
+bench-start: .venv/.dev  ## from a worker's start to ready, with what was compiled ahead
+	@$(BIN)/python loadtests/bench_start.py $(BENCH)
 
 bench-memory: .venv/.dev  ## resident memory at rest and after 5,000 requests
 	@$(BIN)/python loadtests/bench_memory.py

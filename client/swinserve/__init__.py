@@ -23,9 +23,10 @@ from .errors import (
     UndecodableImage,
     UnsupportedType,
 )
-from .results import Classification, ImageResult, Model, Prediction, Region, Timing
+from .results import BackendTiming, Classification, ImageResult, Model, Prediction, Region, Timing
 
 __all__ = [
+    "BackendTiming",
     "Cancelled",
     "Classification",
     "Client",

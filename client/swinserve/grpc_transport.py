@@ -11,7 +11,7 @@ from swin_proto.v1 import classifier_pb2 as pb
 from swin_proto.v1 import classifier_pb2_grpc
 
 from .errors import UNREACHABLE, InternalError, InvalidRequest, SwinserveError, TooLarge, Unavailable, error_class
-from .results import Classification, ImageResult, Model, Prediction, Region, Timing
+from .results import BackendTiming, Classification, ImageResult, Model, Prediction, Region, Timing
 from .transport import Call, Question
 
 if TYPE_CHECKING:
@@ -195,4 +195,16 @@ def _model(model: pb.Model) -> Model:
         embedding_size=model.embedding_size,
         activation_map_height=model.activation_map_height,
         activation_map_width=model.activation_map_width,
+        backend_timings=tuple(map(_backend_timing, model.backend_timings)),
+    )
+
+
+def _backend_timing(timing: pb.BackendTiming) -> BackendTiming:
+    return BackendTiming(
+        backend=timing.backend,
+        batch_bucket=timing.batch_bucket,
+        best_seconds=timing.best_seconds,
+        median_seconds=timing.median_seconds,
+        relative_l2=timing.relative_l2,
+        chosen=timing.chosen,
     )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .errors import SwinserveError, error_class
-from .results import Classification, ImageResult, Model, Prediction, Region, Timing
+from .results import BackendTiming, Classification, ImageResult, Model, Prediction, Region, Timing
 
 if TYPE_CHECKING:
     from .arrays import Array
@@ -52,6 +52,18 @@ def model(body: Mapping[str, Any]) -> Model:
         embedding_size=int(body["embedding_size"]),
         activation_map_height=int(body["activation_map_height"]),
         activation_map_width=int(body["activation_map_width"]),
+        backend_timings=tuple(map(_backend_timing, body["backend_timings"])),
+    )
+
+
+def _backend_timing(body: Mapping[str, Any]) -> BackendTiming:
+    return BackendTiming(
+        backend=str(body["backend"]),
+        batch_bucket=int(body["batch_bucket"]),
+        best_seconds=float(body["best_seconds"]),
+        median_seconds=float(body["median_seconds"]),
+        relative_l2=float(body["relative_l2"]),
+        chosen=bool(body["chosen"]),
     )
 
 

@@ -86,6 +86,26 @@ class Classification:
 
 
 @dataclass(frozen=True)
+class BackendTiming:
+    """How fast one backend was in one batch bucket when the archive was built: seconds of one forward pass of a full
+    batch. The backends of a bucket took turns on one machine. `relative_l2` is how far its answers are from timm's in
+    float32, on noise; `chosen`, that it is the one for this batch bucket.
+    """
+
+    backend: str
+    batch_bucket: int
+    best_seconds: float
+    median_seconds: float
+    relative_l2: float
+    chosen: bool
+
+    @property
+    def images_per_second(self) -> float:
+        """At its best."""
+        return self.batch_bucket / self.best_seconds
+
+
+@dataclass(frozen=True)
 class Model:
     """One served model version. `labels[i]` names output i; input sizes are in pixels; `weights` says "random" when
     they were never trained; `versions` lists every served version of this name, the default first.
@@ -93,6 +113,9 @@ class Model:
     `embedding_size` is the length of its embeddings, 0 if it has none to give; `activation_map_height` and `_width` are
     the rows and columns of its class activation maps, 0 if its logits are not the mean of one. A model without a head
     has no labels and answers with embeddings alone.
+
+    `backend_reason` says in words why this backend serves, "" until a worker has answered; `backend_timings` what was
+    timed when the archive was built, if anything was.
     """
 
     name: str
@@ -113,3 +136,4 @@ class Model:
     embedding_size: int
     activation_map_height: int
     activation_map_width: int
+    backend_timings: tuple[BackendTiming, ...]

@@ -14,20 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Annotated, Self
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from swin_gateway.engine_record import EngineRecord, Size
 from swin_gateway.errors import StartError
 from swin_proto import CONTRACT_VERSION
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 # What a file that is no archive of ours makes zipfile, json and our reading of them raise.
 BROKEN = (OSError, zipfile.BadZipFile, zlib.error, EOFError, LookupError, ValueError, TypeError, AttributeError)
 
 
 Count = Annotated[int, Ge(0)]
-Size = Annotated[int, Gt(0)]
 
 
 class Manifest(BaseModel):
@@ -56,6 +56,7 @@ class Manifest(BaseModel):
     workers: int
     backend: str
     dtype: str
+    engine: EngineRecord
     created_with: dict[str, str]
 
     @model_validator(mode="after")
@@ -108,7 +109,8 @@ def read_archive(path: Path) -> Archive:
 
 def _first(invalid: ValidationError) -> str:
     error = invalid.errors(include_url=False)[0]
-    return ": ".join([*map(str, error["loc"][:1]), error["msg"]])
+    keys = ".".join(part for part in error["loc"] if isinstance(part, str))
+    return f"{keys}: {error['msg']}" if keys else error["msg"]
 
 
 def _check_versions(path: Path, manifest: dict[str, object]) -> None:

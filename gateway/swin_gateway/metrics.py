@@ -51,6 +51,8 @@ class Metrics:
         self.abandoned = counter(
             "abandoned_images_total", "Images dispatched whose answer nobody waited for", *model, "cause"
         )
+        self.compile_events = counter("compile_events_total", "Compiled by workers that were ready: stays 0", *model)
+        self.engine_fallback = gauge("engine_fallback", "1 while a safe default serves, not what was tuned", *model)
         self.in_flight = gauge("in_flight_requests", "Calls being answered now")
         self.queue_depth = gauge("queue_images", "Images waiting in the queue", *model)
         self.model_ready = gauge("model_ready", "1 while a live worker answers", *model)
@@ -78,6 +80,8 @@ class ModelMetrics:
         self._batch_padding = metrics.batch_padding.labels(*self._labels)
         self._queue_depth = metrics.queue_depth.labels(*self._labels)
         self._expired = metrics.expired.labels(*self._labels)
+        self._compile_events = metrics.compile_events.labels(*self._labels)
+        self._engine_fallback = metrics.engine_fallback.labels(*self._labels)
         self._metrics = metrics
         self._last_batch: dict[int, float] = {}  # worker pid -> entered_at of its last batch seen
 
@@ -103,6 +107,13 @@ class ModelMetrics:
 
     def abandoned(self, cause: str) -> None:
         self._metrics.abandoned.labels(*self._labels, cause).inc()
+
+    def compiled(self, compiles: int) -> None:
+        self._compile_events.inc(compiles)
+
+    def fallback(self, serves: bool) -> None:
+        """Whether a safe default serves."""
+        self._engine_fallback.set(serves)
 
     def ready(self, ready: bool) -> None:
         self._metrics.model_ready.labels(*self._labels).set(ready)

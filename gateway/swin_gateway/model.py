@@ -7,12 +7,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import structlog
+
+from swin_gateway import backend
 from swin_gateway.admission import Admission
 from swin_gateway.archive import Archive
 from swin_gateway.errors import ModelNotFound
 from swin_gateway.metrics import ModelMetrics
 from swin_proto.v1 import classifier_pb2
 from swin_proto.worker.v1.job_pb2 import Answer
+
+log = structlog.get_logger("model")
 
 STALE_SECONDS = 10.0
 """A worker that has not answered for so long is not counted on, though its process may exist."""
@@ -24,9 +29,14 @@ batch's answer again: 18 MB were seen to take 0.6 s, 148 MB 50 s, and at 60 s it
 
 @dataclass
 class WorkerHealth:
-    """Which workers have answered a real forward pass, by pid, and when (monotonic seconds)."""
+    """Which workers have answered a real forward pass, and what each said of itself; by pid, forgotten when it dies."""
 
     answered_at: dict[int, float] = field(default_factory=dict)
+    """Monotonic seconds."""
+    compiles: dict[int, int] = field(default_factory=dict)
+    """The most that each has told of: what it compiled since it was ready."""
+    notes: dict[int, str] = field(default_factory=dict)
+    """Why a safe default serves in it; empty if what was tuned does."""
     loaded: bool = False
     """True from the first answer on; a worker that dies later is replaced, and its work waits."""
 
@@ -34,8 +44,22 @@ class WorkerHealth:
         self.answered_at[pid] = time.monotonic()
         self.loaded = True
 
+    def compiled(self, pid: int, compiles: int) -> int:
+        """How much of a worker's own count is news. Answers may overtake each other, so a lower count says nothing."""
+        known = self.compiles.get(pid, 0)
+        self.compiles[pid] = max(known, compiles)
+        return self.compiles[pid] - known
+
+    def noted(self, pid: int, note: str) -> bool:
+        """Whether no living worker has said this yet; an empty note says nothing."""
+        news = bool(note) and note not in self.notes.values()
+        self.notes[pid] = note
+        return news
+
     def forget_dead(self) -> None:
         self.answered_at = {pid: at for pid, at in self.answered_at.items() if alive(pid)}
+        self.compiles = {pid: count for pid, count in self.compiles.items() if pid in self.answered_at}
+        self.notes = {pid: note for pid, note in self.notes.items() if pid in self.answered_at}
 
     @property
     def idle_seconds(self) -> float:
@@ -55,6 +79,8 @@ class ServedModel:
         self.workers = WorkerHealth()
         self.backend = ""
         self.dtype = ""
+        self.note = ""
+        """Why a safe default serves in the last worker that answered; empty if what was tuned does."""
         self.admission = Admission(
             batch_size=self.manifest.batch_size,
             workers=self.manifest.workers,
@@ -78,6 +104,8 @@ class ServedModel:
     def take(self, answer: Answer) -> None:
         """Notes what a worker's answer says about the worker."""
         self.workers.answered(answer.worker_pid)
+        self.metrics.compiled(self.workers.compiled(answer.worker_pid, answer.compiles))
+        self._take_note(answer)
         if (answer.backend, answer.dtype) != (self.backend, self.dtype):
             self.backend, self.dtype = answer.backend, answer.dtype
             self.metrics.describe(
@@ -86,6 +114,12 @@ class ServedModel:
                 architecture=self.manifest.architecture,
                 weights=self.manifest.weights,
             )
+
+    def _take_note(self, answer: Answer) -> None:
+        self.note = answer.engine_note
+        self.metrics.fallback(bool(self.note))
+        if self.workers.noted(answer.worker_pid, self.note):
+            log.warning("a safe default serves", model=self.manifest.identity, backend=answer.backend, why=self.note)
 
     def describe(self, versions: list[str]) -> classifier_pb2.Model:
         _, height, width = self.manifest.input_size
@@ -103,12 +137,13 @@ class ServedModel:
             multiply_adds=self.manifest.multiply_adds,
             dtype=self.dtype,
             backend=self.backend,
-            backend_reason=f"the archive asks for {self.manifest.backend!r}, the worker loaded {self.backend!r}",
+            backend_reason=backend.reason(self.manifest, backend=self.backend, note=self.note),
             batch_buckets=self.manifest.batch_buckets,
             weights=self.manifest.weights,
             embedding_size=self.manifest.embedding_size,
             activation_map_height=map_height,
             activation_map_width=map_width,
+            backend_timings=backend.timings(self.manifest.engine),
         )
 
 

@@ -88,6 +88,17 @@ class ClassifyJson(BaseModel):
     timing: TimingJson
 
 
+class BackendTimingJson(BaseModel):
+    """One backend in one batch bucket; the backends of a bucket were timed in turns, on one machine."""
+
+    backend: str
+    batch_bucket: int
+    best_seconds: float = Field(description="of one forward pass of a full batch")
+    median_seconds: float
+    relative_l2: float = Field(description="how far its answers are from timm's in float32, on noise")
+    chosen: bool = Field(description="for this batch bucket")
+
+
 class ModelJson(BaseModel):
     name: str
     version: str
@@ -101,12 +112,13 @@ class ModelJson(BaseModel):
     multiply_adds: int
     dtype: str
     backend: str
-    backend_reason: str
+    backend_reason: str = Field(description="why this backend, for a person; empty until a worker has answered")
     batch_buckets: list[int]
     weights: str
     embedding_size: int = Field(description="0 if it has no embedding to give")
     activation_map_height: int = Field(description="0 if it has no class activation map to give")
     activation_map_width: int
+    backend_timings: list[BackendTimingJson] = Field(description="empty if nothing was timed")
 
 
 class ModelsJson(BaseModel):
@@ -142,11 +154,12 @@ def response_body(response: ClassifyResponse, asked: RestOptions, request_id: st
 
 
 def model_body(model: Model) -> dict[str, Any]:
-    return {
-        field: list(value) if field in ("versions", "labels", "batch_buckets") else value
-        for field in ModelJson.model_fields
-        for value in (getattr(model, field),)
-    }
+    body = {field: getattr(model, field) for field in ModelJson.model_fields}
+    lists = {field: list(body[field]) for field in ("versions", "labels", "batch_buckets")}
+    timings = [
+        {field: getattr(timing, field) for field in BackendTimingJson.model_fields} for timing in model.backend_timings
+    ]
+    return {**body, **lists, "backend_timings": timings}
 
 
 def _result(result: ImageResult, asked: RestOptions, request_id: str) -> dict[str, Any]:

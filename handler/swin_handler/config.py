@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
 from swin_handler.errors import BadArchive
+from swin_handler.tuning import Record
 
-CONTRACT_VERSION = 2
+CONTRACT_VERSION = 3
 """Version of the job and answer (job.proto); a test holds it equal to swin_proto.CONTRACT_VERSION."""
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of the archive's layout, that is of swinserve.json."""
 
-BACKENDS = ("auto", "eager", "inductor")
-DTYPES = ("auto", "float32", "bfloat16")
+BACKENDS = (
+    *("auto", "native", "inductor", "openvino", "eager"),
+    *("inductor-sdpa", "inductor-flex", "triton", "graphs"),
+)
+"""The last line's are for GPUs, the middle three of the first line's for CPUs."""
+DTYPES = ("auto", "float32", "bfloat16", "int8")
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,8 @@ class Manifest:
     workers: int
     backend: str
     dtype: str
+    engine: Record
+    """Which backend serves each batch bucket, and how that was found out."""
     created_with: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -125,9 +132,16 @@ class Manifest:
         _require(not missing, f"swinserve.json lacks {', '.join(missing)}")
         lists = ("input_size", "batch_buckets", "activation_map")
         tuples = {key: tuple(values[key]) for key in lists if isinstance(values[key], list)}
-        manifest = cls(**{**values, **tuples})
+        try:
+            record = Record.parse(values["engine"])
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise BadArchive(f"swinserve.json: engine is no tuning record: {error}") from error
+        manifest = cls(**{**values, **tuples, "engine": record})
         manifest._check()
         return manifest
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "engine": self.engine.as_json()}
 
     @property
     def abilities(self) -> Abilities:

@@ -11,6 +11,7 @@ from typing import Any
 
 from swin_handler.batch import Facts
 from swin_handler.config import CONTRACT_VERSION
+from swin_handler.engine import Engine
 from swin_handler.errors import BadJob, ImageError
 from swin_handler.request import Request
 from swin_handler.result import ActivationMaps, Result, wire
@@ -47,7 +48,8 @@ def image_count(data: bytes) -> int:
         return 1
 
 
-def encode(results: Sequence[Result], facts: Facts, *, backend: str, dtype: str) -> bytes:
+def encode(results: Sequence[Result], facts: Facts, engine: Engine, *, compiles: int) -> bytes:
+    """compiles: of torch.compile, since the worker is ready"""
     messages = _messages()
     answer = messages.Answer(
         contract_version=CONTRACT_VERSION,
@@ -58,8 +60,10 @@ def encode(results: Sequence[Result], facts: Facts, *, backend: str, dtype: str)
         batch_size=facts.batch_size,
         padded_size=facts.padded_size,
         worker_pid=os.getpid(),
-        backend=backend,
-        dtype=dtype,
+        backend=engine.backend,
+        dtype=engine.dtype,
+        engine_note=engine.note,
+        compiles=compiles,
     )
     encoded: bytes = answer.SerializeToString()
     return encoded

@@ -16,10 +16,11 @@ from typing import Any, Protocol
 
 import torch
 
-from swin_handler import engine, job, model, raw
+from swin_handler import cpus, engine, job, model, raw
 from swin_handler.batch import Facts, Pipeline
 from swin_handler.config import Abilities, HandlerConfig, Manifest
 from swin_handler.decode import Decoder, limit_pillow
+from swin_handler.engine import Engine, compiles
 from swin_handler.errors import BadArchive, BadJob, ImageError, InternalFailure
 from swin_handler.model import LoadedModel
 from swin_handler.request import Request
@@ -50,12 +51,12 @@ class Context(Protocol):
 class Service:
     """One loaded model."""
 
-    def __init__(self, pipeline: Pipeline, loaded: LoadedModel, *, backend: str, dtype: str) -> None:
+    def __init__(self, pipeline: Pipeline, loaded: LoadedModel, made: Engine) -> None:
         self._pipeline = pipeline
         self._names = raw.unique(loaded.labels)
         self._abilities = loaded.abilities
-        self._backend = backend
-        self._dtype = dtype
+        self._engine = made
+        self._compiled_at_load = compiles.total()
 
     @classmethod
     def load(cls, folder: Path, settings: Mapping[str, Any], *, gpu: int | None) -> Service:
@@ -63,19 +64,21 @@ class Service:
         manifest = Manifest.read(folder)
         config = HandlerConfig.parse(settings.get("handler") or {})
         device = _device(settings, gpu)
-        cpus = max(1, len(os.sched_getaffinity(0)) // int(settings.get("maxWorkers", 1)))
-        torch.set_num_threads(config.threads or cpus)
+        threads = cpus.share(config.threads, workers=int(settings.get("maxWorkers", 1)))
+        torch.set_num_threads(threads)
         limit_pillow(config.max_pixels)
         loaded = model.load(folder, manifest)
         decoder = Decoder(loaded.data_config, max_pixels=config.max_pixels)
-        pool = ThreadPoolExecutor(config.decode_threads or cpus, thread_name_prefix="decode")
-        warm = engine.create(loaded, config, device=device)
+        pool = ThreadPoolExecutor(config.decode_threads or threads, thread_name_prefix="decode")
+        made = engine.load(
+            loaded, folder / engine.FOLDER, manifest.engine, config=config, device=device, threads=threads
+        )
         log.info(
             "swinserve worker ready: %s %s, %s on %s in %s, batch buckets %s, %d threads, pid %d",
-            manifest.name, manifest.version, warm.backend, device, warm.dtype,
-            ",".join(map(str, warm.buckets)), torch.get_num_threads(), os.getpid(),
+            manifest.name, manifest.version, made.backend, device, made.dtype,
+            ",".join(map(str, made.buckets)), threads, os.getpid(),
         )  # fmt: skip
-        return cls(Pipeline(decoder, warm, pool), loaded, backend=warm.backend, dtype=warm.dtype)
+        return cls(Pipeline(decoder, made, pool), loaded, made)
 
     def handle(self, rows: Sequence[Row], context: Context) -> list[bytes]:
         """One answer per row, in order."""
@@ -96,7 +99,7 @@ class Service:
 
     def _job_answer(self, data: bytes, outcome: Outcome, facts: Facts) -> bytes:
         results = [outcome] * job.image_count(data) if isinstance(outcome, ImageError) else outcome
-        return job.encode(results, facts, backend=self._backend, dtype=self._dtype)
+        return job.encode(results, facts, self._engine, compiles=compiles.total() - self._compiled_at_load)
 
     def _raw_answer(self, outcome: Outcome, index: int, context: Context) -> bytes:
         result = outcome if isinstance(outcome, ImageError) else outcome[0]

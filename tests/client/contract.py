@@ -42,6 +42,32 @@ MODEL = {
     "embedding_size": 3,
     "activation_map_height": 2,
     "activation_map_width": 3,
+    "backend_timings": [
+        {
+            "backend": "native",
+            "batch_bucket": 2,
+            "best_seconds": 0.016,
+            "median_seconds": 0.02,
+            "relative_l2": 1e-6,
+            "chosen": True,
+        },
+        {
+            "backend": "eager",
+            "batch_bucket": 1,
+            "best_seconds": 0.01,
+            "median_seconds": 0.0125,
+            "relative_l2": 0.0,
+            "chosen": True,
+        },
+        {
+            "backend": "eager",
+            "batch_bucket": 2,
+            "best_seconds": 0.02,
+            "median_seconds": 0.025,
+            "relative_l2": 0.0,
+            "chosen": False,
+        },
+    ],
 }
 TIMING = {"queue": 0.001, "batch_wait": 0.002, "decode": 0.003, "inference": 0.004}
 PREDICTIONS = [("three", 3, 0.75), ("one", 1, 0.25)]

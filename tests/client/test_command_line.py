@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from swinserve.cli import main
 
 from .conftest import Service
 from .contract import MODEL, TIMING
+from .test_models import DESCRIBED
 
 Run = Callable[..., Result]
 SWINSERVE = [sys.executable, "-c", "from swinserve.cli import main; main(prog_name='swinserve')"]
@@ -148,6 +150,24 @@ def test_what_is_served_is_listed_for_people_and_for_programs(run: Run) -> None:
     row = "swin_digits 1 yes 32×64 4 labels, embedding 3, maps 2×3 eager float32 random"
     assert row in " ".join(table.stdout.split())
     assert json.loads(run("served", "--json").stdout) == MODEL
+
+
+def test_people_who_ask_see_why_a_backend_serves_and_how_fast_each_was(run: Run) -> None:
+    result = run("served", "--verbose")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith(run("served").stdout)
+    told = [line.split() for line in result.stdout.removeprefix(run("served").stdout).splitlines()]
+    assert told[1] == ["swin_digits", "1:", "the", "fake's", "choice"]
+    assert told[2][-2:] == ["*", "chosen"]
+    assert told[3] == ["Backend", "batch", "1", "batch", "2"]
+    assert told[-2:] == [["native", "125.0*"], ["eager", "100.0*", "100.0"]]
+
+
+def test_a_model_for_which_nothing_was_timed_has_no_table_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    from swinserve.commands.table import print_backends
+
+    print_backends(replace(DESCRIBED, backend="", backend_reason="", backend_timings=()))
+    assert capsys.readouterr().out == "\nswin_digits 1: no worker has answered yet\n"
 
 
 def test_no_prediction_over_the_minimum_still_has_its_row(capsys: pytest.CaptureFixture[str]) -> None:

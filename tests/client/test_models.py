@@ -2,12 +2,14 @@
 
 import pytest
 
-from swinserve import Client, InvalidRequest, Model, NotFound
+from swinserve import BackendTiming, Client, InvalidRequest, Model, NotFound
 
 from .conftest import Service
 from .contract import MODEL
 
-DESCRIBED = Model(**{key: tuple(value) if isinstance(value, list) else value for key, value in MODEL.items()})
+TIMINGS = tuple(BackendTiming(**timing) for timing in MODEL["backend_timings"])
+LISTS = {key: tuple(value) for key, value in MODEL.items() if isinstance(value, list)}
+DESCRIBED = Model(**MODEL | LISTS | {"backend_timings": TIMINGS})
 
 
 def test_models_lists_what_is_served(client: Client) -> None:
@@ -18,6 +20,11 @@ def test_model_describes_one_version(client: Client, service: Service) -> None:
     assert client.model("swin_digits") == DESCRIBED
     assert client.model("swin_digits", "2").version == "2"
     assert [asked.version for asked in service.seen] == ["", "2"]
+
+
+def test_a_timing_is_also_a_rate(client: Client) -> None:
+    rates = [timing.images_per_second for timing in client.model("swin_digits").backend_timings]
+    assert rates == pytest.approx([125, 100, 100])
 
 
 def test_a_model_that_is_not_served_is_not_found(client: Client) -> None:

@@ -39,10 +39,45 @@ def png_claiming(width: int, height: int) -> bytes:
     )
 
 
+def engine_record(**changes: Any) -> dict[str, Any]:
+    """The tuning record of a model for which nothing was timed, with changes."""
+    return {
+        "machine": {"device": "cpu", "hardware": "a CPU with avx2", "torch": "2.11.0", "threads": 2},
+        "dtype": "float32",
+        "tolerance": 1e-4,
+        "choice": {"1": "eager", "2": "eager"},
+        "timings": [],
+        "refused": {},
+        "files": {"probe.safetensors": "0" * 64},
+    } | changes
+
+
+def timing(backend: str, bucket: int, best_seconds: float) -> dict[str, Any]:
+    return {
+        "backend": backend,
+        "bucket": bucket,
+        "best_seconds": best_seconds,
+        "median_seconds": 2 * best_seconds,
+        "relative_l2": 1e-6,
+    }
+
+
+TIMED: dict[str, Any] = {
+    "choice": {"1": "native", "2": "eager"},
+    "timings": [
+        timing("native", 1, 0.004),
+        timing("eager", 1, 0.005),
+        timing("native", 2, 0.009),
+        timing("eager", 2, 0.008),
+    ],
+}
+"""Changes of a tuning record for which two backends were timed."""
+
+
 def manifest(**changes: Any) -> dict[str, Any]:
     """swinserve.json of a small model, with changes."""
     return {
-        "schema_version": 2,
+        "schema_version": 3,
         "contract_version": CONTRACT_VERSION,
         "name": "digits",
         "version": "1.0",
@@ -60,6 +95,7 @@ def manifest(**changes: Any) -> dict[str, Any]:
         "workers": 1,
         "backend": "eager",
         "dtype": "float32",
+        "engine": engine_record(),
         "created_with": {"timm": "1.0.0"},
     } | changes
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import zipfile
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 
 from swin_gateway.archive import find_archives, read_archive
 from swin_gateway.errors import StartError
+from swin_handler import tuning
 
-from .samples import HEADLESS, LABELS, WEIGHTS, manifest, write_archive
+from .samples import HEADLESS, LABELS, TIMED, WEIGHTS, engine_record, manifest, timing, write_archive
 
 
 def test_an_archive_says_what_was_written_into_it(tmp_path: Path) -> None:
@@ -24,6 +26,24 @@ def test_an_archive_says_what_was_written_into_it(tmp_path: Path) -> None:
     assert archive.path == tmp_path / "a.mar"
 
 
+def test_the_tuning_record_is_read_as_the_builder_writes_it(tmp_path: Path) -> None:
+    written = tuning.Record(
+        machine=tuning.Machine(device="cpu", hardware="avx512_bf16", torch="2.11.0", threads=2),
+        dtype="bfloat16",
+        tolerance=0.02,
+        choice={1: "native", 8: "inductor"},
+        timings=(
+            tuning.Timing("native", 1, best_seconds=0.004, median_seconds=0.005, relative_l2=0.0),
+            tuning.Timing("inductor", 8, best_seconds=0.03, median_seconds=0.04, relative_l2=0.003),
+        ),
+        refused={"openvino": "is not installed"},
+        files={"inductor/8.pt2": "0" * 64},
+    )
+    read = read_archive(write_archive(tmp_path / "a.mar", engine=written.as_json())).manifest.engine
+    assert read.model_dump(mode="json") == json.loads(json.dumps(written.as_json()))
+    assert read.choice == {1: "native", 8: "inductor"}
+
+
 def test_a_model_without_classes_has_no_labels(tmp_path: Path) -> None:
     archive = read_archive(write_archive(tmp_path / "a.mar", **HEADLESS))
     assert (archive.labels, archive.manifest.num_classes, archive.manifest.activation_map) == ((), 0, None)
@@ -34,7 +54,7 @@ def test_a_model_may_have_neither_embedding_nor_maps(tmp_path: Path) -> None:
     assert (archive.manifest.embedding_size, archive.manifest.activation_map) == (0, None)
 
 
-@pytest.mark.parametrize("key", ["embedding_size", "activation_map"])
+@pytest.mark.parametrize("key", ["embedding_size", "activation_map", "engine"])
 def test_a_key_that_is_missing_is_named(tmp_path: Path, key: str) -> None:
     facts = manifest()
     del facts[key]
@@ -46,7 +66,7 @@ def test_a_key_that_is_missing_is_named(tmp_path: Path, key: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"schema_version": 1}, "schema_version 1, this gateway speaks 2"),
+        ({"schema_version": 1}, "schema_version 1, this gateway speaks 3"),
         ({"contract_version": 99}, "contract_version 99, this gateway speaks"),
         ({"weights_sha256": "0" * 64}, "do not match their SHA-256"),
         ({"num_classes": 10}, "3 labels for 10 classes"),
@@ -59,6 +79,14 @@ def test_a_key_that_is_missing_is_named(tmp_path: Path, key: str) -> None:
         (HEADLESS | {"embedding_size": 0}, "a model without classes has an embedding"),
         (HEADLESS | {"activation_map": [2, 3]}, "a model without classes has an embedding, and no activation map"),
         (HEADLESS | {"labels": ("zero",)}, "1 labels for 0 classes"),
+        ({"engine": None}, "no complete model archive (engine: "),
+        ({"engine": engine_record(colour="grey")}, "no complete model archive (engine.colour: "),
+        ({"engine": engine_record(machine={"device": "cpu"})}, "(engine.machine.hardware: Field required"),
+        ({"engine": engine_record(choice={"all": "eager"})}, "no complete model archive (engine.choice."),
+        ({"engine": engine_record(timings=[timing("eager", 1, 0.0)])}, "(engine.timings.best_seconds: "),
+        ({"engine": engine_record(timings=[timing("eager", 1, math.inf)])}, "(engine.timings.best_seconds: "),
+        ({"engine": engine_record(timings=[timing("eager", 0, 0.1)])}, "(engine.timings.bucket: "),
+        ({"engine": engine_record(**TIMED, tolerance=math.nan)}, "(engine.tolerance: "),
         ({"leave_out": "swinserve.json"}, "swinserve.json"),
         ({"leave_out": "labels.json"}, "labels.json"),
         ({"leave_out": "model.safetensors"}, "model.safetensors"),

@@ -16,7 +16,7 @@ from .samples import archive_of
 ENDS = {
     "counter": ("_total",),
     "histogram": ("_seconds", "_images"),
-    "gauge": ("_images", "_requests", "ready", "_info"),
+    "gauge": ("_images", "_requests", "ready", "_info", "_fallback"),
 }
 DIGITS = {"model": "digits", "version": "1.0"}
 GET_MODEL = {"protocol": "grpc", "method": "GetModel"}
@@ -27,7 +27,7 @@ async def test_every_name_has_our_prefix_and_ends_in_its_base_unit(served: Gatew
     served.metrics.build_info.info({"swinserve": "0"})
     text = generate_latest(served.metrics.registry).decode()
     families = [family for family in text_string_to_metric_families(text) if not family.name.endswith("_created")]
-    assert len(families) >= 14
+    assert len(families) >= 16
     for family in families:
         name = f"{family.name}_total" if family.type == "counter" else family.name
         assert name.startswith("swinserve_")
@@ -37,7 +37,7 @@ async def test_every_name_has_our_prefix_and_ends_in_its_base_unit(served: Gatew
 
 async def test_model_series_carry_model_and_version(served: Gateway) -> None:
     await served.classifier.classify(call())
-    per_model = ("images", "stage", "batch", "queue", "expired", "abandoned", "model_ready", "model_info")
+    per_model = ("images", "stage", "batch", "queue", "expired", "abandoned", "model_", "compile", "engine")
     for family in served.metrics.registry.collect():
         for sample in family.samples:
             if sample.name.removeprefix("swinserve_").startswith(per_model):

@@ -3,8 +3,6 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-import subprocess
-import sys
 import time
 
 import pytest
@@ -26,13 +24,6 @@ async def starting() -> Gateway:
     served = gateway(loaded=False)
     served.workers.gate.clear()
     return served
-
-
-@pytest.fixture
-def dead_pid() -> int:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
 
 
 def silent_for(served: Gateway, seconds: float) -> None:

@@ -54,9 +54,10 @@ def options(**given: Any) -> Options:
             "version": "1.0",
             "batch_size": 4,
             "workers": 1,
-            "backend": "auto",
-            "dtype": "auto",
+            "backend": "eager",
+            "dtype": "float32",
             "device": "auto",
+            "tune": False,
             **given,
         }
     )

@@ -22,6 +22,7 @@ class FakeEngine:
 
     backend = "fake"
     dtype = "float32"
+    note = ""
 
     def __init__(self, *buckets: int, fail: Callable[[torch.Tensor], None] = lambda _pixels: None) -> None:
         self.buckets = buckets

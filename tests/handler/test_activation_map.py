@@ -8,7 +8,6 @@ from torch import nn
 
 from swin_handler import engine
 from swin_handler.activation_map import channels_last, class_maps
-from swin_handler.config import HandlerConfig
 from swin_handler.result import wire
 from tests.handler.small_models import CLASSES, MAPPED, UNMAPPED, classifier, loaded
 
@@ -27,7 +26,9 @@ def normalised(pixels: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize(("name", "case"), MAPPED.items(), ids=MAPPED)
 def test_the_mean_of_a_map_is_the_logit(name: str, case: Any) -> None:
     arguments, size, _embedding_size, map_size = case
-    made = engine.create(loaded(classifier(name, arguments), size), HandlerConfig(batch_buckets=(2,)), device=CPU)
+    made = engine.build(
+        loaded(classifier(name, arguments), size), device=CPU, dtype="float32", buckets=(2,), backend="eager"
+    )
     outputs = made.run(noise(3, size))
     for features, logits in zip(outputs.features, outputs.logits, strict=True):
         classes = logits.argsort(descending=True)[:4].tolist()
@@ -43,7 +44,7 @@ def test_a_map_has_the_rows_and_columns_of_the_picture(name: str) -> None:
     arguments, size, _embedding_size, (height, width) = MAPPED[name]
     module = classifier(name, arguments)
     pixels = noise(1, size)
-    made = engine.create(loaded(module, size), HandlerConfig(batch_buckets=(1,)), device=CPU)
+    made = engine.build(loaded(module, size), device=CPU, dtype="float32", buckets=(1,), backend="eager")
     maps = made.activation_maps(made.run(pixels).features[0], range(CLASSES))
     with torch.inference_mode():
         features = module.forward_features(normalised(pixels))
@@ -58,7 +59,7 @@ def test_a_map_has_the_rows_and_columns_of_the_picture(name: str) -> None:
 def test_embeddings_and_logits_are_timms(name: str, case: Any) -> None:
     arguments, size, embedding_size = case[:3]
     module = classifier(name, arguments)
-    made = engine.create(loaded(module, size), HandlerConfig(batch_buckets=(2,)), device=CPU)
+    made = engine.build(loaded(module, size), device=CPU, dtype="float32", buckets=(2,), backend="eager")
     outputs = made.run(noise(2, size))
     with torch.inference_mode():
         x = normalised(noise(2, size)).contiguous()
@@ -71,7 +72,7 @@ def test_embeddings_and_logits_are_timms(name: str, case: Any) -> None:
 def test_in_bfloat16_a_map_is_float32_of_the_rounded_features() -> None:
     arguments, size, _embedding_size, _map_size = MAPPED["swin_tiny_patch4_window7_224"]
     held = loaded(classifier("swin_tiny_patch4_window7_224", arguments), size)
-    made = engine.create(held, HandlerConfig(batch_buckets=(1,), dtype="bfloat16"), device=CPU)
+    made = engine.build(held, device=CPU, dtype="bfloat16", buckets=(1,), backend="eager")
     outputs = made.run(noise(1, size))
     maps = made.activation_maps(outputs.features[0], range(CLASSES))
     assert outputs.features.dtype == torch.bfloat16

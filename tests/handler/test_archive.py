@@ -18,18 +18,17 @@ from swin_handler.build.errors import BuildRefused
 from swin_handler.config import HandlerConfig, Manifest
 from tests.handler.conftest import LABELS, options, unpack
 
-MODELS = {
-    "__init__.py", "batch_norm.py", "checkpoint.py", "multiply_adds.py", "reference.py", "shunted.py",
-    "shunted_block.py", "swin.py",
-}  # fmt: skip
+RUN_TIME = ("", "engine/", "kernels/", "models/")
+"""Folders of the handler that travel; build/ and native/, the sources of the compiled library, stay behind."""
 
 
 def test_the_archive_holds_what_the_reference_page_says(tiny_archive: Path) -> None:
-    runtime = {f"swin_handler/{file.name}" for file in Path(swin_handler.__file__).parent.glob("*.py")}
+    package = Path(swin_handler.__file__).parent
+    runtime = {f"swin_handler/{folder}{file.name}" for folder in RUN_TIME for file in (package / folder).glob("*.py")}
     with zipfile.ZipFile(tiny_archive) as mar:
-        assert set(mar.namelist()) == runtime | {f"swin_handler/models/{name}" for name in MODELS} | {
+        assert set(mar.namelist()) == runtime | {
             "MAR-INF/MANIFEST.json", "config.json", "labels.json", "model-config.yaml", "model.safetensors",
-            "swinserve.json", "swinserve_entry.py",
+            "swinserve.json", "swinserve_entry.py", "engine/probe.safetensors",
         }  # fmt: skip
         assert {info.compress_type for info in mar.infolist()} == {zipfile.ZIP_STORED}
     assert tiny_archive.name == "tiny-1.0.mar"
@@ -64,7 +63,9 @@ def test_torchserve_is_told_to_batch_without_waiting(settings: dict[str, Any]) -
     assert settings["minWorkers"] == settings["maxWorkers"] == 1
     assert settings["batchSize"] == 4
     assert settings["maxRetryTimeoutInSec"] > settings["startupTimeout"]
-    assert HandlerConfig.parse(settings["handler"]) == HandlerConfig(batch_buckets=(1, 2, 4))
+    assert HandlerConfig.parse(settings["handler"]) == HandlerConfig(
+        backend="eager", dtype="float32", batch_buckets=(1, 2, 4)
+    )
 
 
 @pytest.mark.parametrize(("size", "buckets"), [(1, (1,)), (2, (1, 2)), (6, (1, 2, 4, 6)), (8, (1, 2, 4, 8))])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from swin_handler import raw, service
+from swin_handler.config import CONTRACT_VERSION
 from swin_handler.decode import Decoder
 from swin_proto.worker.v1 import job_pb2
 from tests.handler import pictures
@@ -31,7 +32,7 @@ def loaded(unpacked: Path, settings: dict[str, Any]) -> service.Service:
     return service.Service.load(unpacked, settings, gpu=None)
 
 
-def job_row(*images: bytes, version: int = 2, **options: Any) -> dict[str, bytes]:
+def job_row(*images: bytes, version: int = CONTRACT_VERSION, **options: Any) -> dict[str, bytes]:
     job = job_pb2.Job(contract_version=version, images=images, **{"top_k": 3, **options})
     return {"job": bytearray(job.SerializeToString())}
 
@@ -56,7 +57,11 @@ def test_a_job_of_several_images_gets_one_result_each(loaded: service.Service, c
     assert answer.decode_seconds > 0
     assert answer.inference_seconds > 0
     assert (answer.batch_size, answer.padded_size) == (2, 8)
-    assert (answer.contract_version, answer.backend, answer.dtype) == (2, "eager", "float32")
+    assert (answer.contract_version, answer.backend, answer.dtype) == (
+        CONTRACT_VERSION,
+        "eager",
+        "float32",
+    )
     assert answer.worker_pid > 0
 
 
@@ -101,8 +106,8 @@ def test_another_contract_version_is_refused_naming_both(
 ) -> None:
     [answer] = answers(loaded, [job_row(*[GOOD] * images, version=7)], context)
     assert [result.error.kind for result in answer.results] == [job_pb2.Error.BAD_JOB] * max(1, images)
-    assert "contract version 7, this worker 2" in answer.results[0].error.message
-    assert answer.contract_version == 2
+    assert "contract version 7, this worker 3" in answer.results[0].error.message
+    assert answer.contract_version == CONTRACT_VERSION
 
 
 def test_bytes_that_are_no_job_are_refused_alone(loaded: service.Service, context: TorchServeContext) -> None:

@@ -14,7 +14,7 @@ from torchvision.transforms import Normalize
 
 from swin_handler import engine, model, service
 from swin_handler.batch import Pipeline
-from swin_handler.config import Abilities, HandlerConfig
+from swin_handler.config import Abilities
 from swin_handler.decode import Decoder
 from swin_proto.worker.v1 import job_pb2
 from tests.handler import small_models
@@ -26,7 +26,7 @@ from tests.handler.torchserve_context import REST, TorchServeContext
 @pytest.fixture(scope="module")
 def loaded(unpacked: Path, settings: dict[str, Any]) -> service.Service:
     # One bucket, so that a batch of any size runs the very same kernels.
-    settings = {**settings, "handler": {**settings["handler"], "batch_buckets": [8]}}
+    settings = {**settings, "handler": {**settings["handler"], "batch_buckets": [8], "backend": "eager"}}
     return service.Service.load(unpacked, settings, gpu=None)
 
 
@@ -38,9 +38,9 @@ def serving(name: str, num_classes: int = 6) -> tuple[service.Service, model.Loa
     """A worker of one of small_models', built without an archive."""
     arguments, size = {**MAPPED, **UNMAPPED}[name][:2]
     loaded = small_models.loaded(small_models.classifier(name, arguments, num_classes), size)
-    made = engine.create(loaded, HandlerConfig(batch_buckets=(4,)), device=torch.device("cpu"))
+    made = engine.build(loaded, device=torch.device("cpu"), dtype="float32", buckets=(4,), backend="eager")
     pipeline = Pipeline(Decoder(loaded.data_config, max_pixels=10**6), made, ThreadPoolExecutor(2))
-    return service.Service(pipeline, loaded, backend="eager", dtype="float32"), loaded
+    return service.Service(pipeline, loaded, made), loaded
 
 
 def test_a_job_gets_what_it_asks_for_and_nothing_else(loaded: service.Service, context: TorchServeContext) -> None:

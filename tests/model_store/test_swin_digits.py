@@ -13,7 +13,7 @@ import torch
 
 from swin_handler import engine, model
 from swin_handler.build import archive, weights
-from swin_handler.config import HandlerConfig, Manifest
+from swin_handler.config import Manifest
 from swin_handler.decode import Decoder
 
 STORE = Path(__file__).resolve().parents[2] / "model_store"
@@ -35,14 +35,14 @@ def training():
 def outputs(tmp_path_factory: pytest.TempPathFactory):
     """bytes of images -> (its engine, Outputs), through the archive's own decoder."""
     folder = tmp_path_factory.mktemp("digits")
-    options = archive.Options("swin_digits", "1.0", 8, 1, "eager", "float32", "cpu")
+    options = archive.Options("swin_digits", "1.0", 8, 1, "eager", "float32", "cpu", tune=False)
     classifier = weights.load("swin_digits", checkpoint=None, random_weights=False)
     built, _ = archive.write(classifier, classifier.label_names, options, folder)
     with zipfile.ZipFile(built) as mar:
         mar.extractall(folder)
     loaded = model.load(folder, Manifest.read(folder))
     decode = Decoder(loaded.data_config, max_pixels=10**6)
-    made = engine.create(loaded, HandlerConfig(), device=torch.device("cpu"))
+    made = engine.build(loaded, device=torch.device("cpu"), dtype="float32", buckets=(8,), backend="eager")
     return lambda images: (made, made.run(torch.stack([decode(image).pixels for image in images])))
 
 

@@ -12,7 +12,8 @@ from . import options
 @options.server
 @options.timeout
 @options.as_json
-def served(server: str, timeout: float, as_json: bool) -> None:
+@click.option("-v", "--verbose", is_flag=True, help="Also why each backend serves, and how fast all of them were.")
+def served(server: str, timeout: float, as_json: bool, verbose: bool) -> None:
     """List the models that a running service serves, and what they can give."""
     with options.connect(server, timeout) as client:
         models = client.models()
@@ -20,6 +21,9 @@ def served(server: str, timeout: float, as_json: bool) -> None:
         for model in models:
             click.echo(json.dumps(asdict(model)))
         return
-    from .table import print_models
+    from .table import print_backends, print_models
 
     print_models(models)
+    if verbose:
+        for model in models:
+            print_backends(model)

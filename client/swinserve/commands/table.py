@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from swinserve.results import Model
+from swinserve.results import BackendTiming, Model
 
 from .outcome import FileOutcome
 
@@ -59,6 +59,27 @@ def print_models(models: Sequence[Model]) -> None:
         shape = (f"{model.input_height}×{model.input_width}", _gives(model))
         table.add_row(*map(Text, (*about, *shape, f"{model.backend} {model.dtype}", model.weights)))
     _print(table)
+
+
+def print_backends(model: Model) -> None:
+    """Why its backend serves; if any were timed, one row a backend, one column a batch bucket, in images/s."""
+    click.echo(f"\n{model.name} {model.version}: {model.backend_reason or 'no worker has answered yet'}")
+    rates = {(timing.backend, timing.batch_bucket): _rate(timing) for timing in model.backend_timings}
+    if not rates:
+        return
+    click.echo("Images/s at best when the archive was built; * chosen")
+    buckets = sorted({bucket for _, bucket in rates})
+    table = _table("Backend")
+    for bucket in buckets:
+        table.add_column(f"batch {bucket}", justify="right", no_wrap=True)
+    for backend in dict.fromkeys(backend for backend, _ in rates):
+        table.add_row(*map(Text, (backend, *(rates.get((backend, bucket), "") for bucket in buckets))))
+    _print(table)
+
+
+def _rate(timing: BackendTiming) -> str:
+    """Unmarked numbers end in a space, so that the digits stand below each other."""
+    return f"{timing.images_per_second:.1f}{'*' if timing.chosen else ' '}"
 
 
 def _gives(model: Model) -> str:

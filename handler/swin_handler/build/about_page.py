@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from swin_handler.build import table as tables
+from swin_handler.build import timings
 from swin_handler.build.about import About
 from swin_handler.build.built import Built
 from swin_handler.models.multiply_adds import Part, Windows
@@ -25,6 +26,8 @@ def show(about: About) -> None:
     console.print(_multiply_adds(about.parts))
     if any(part.windows for part in about.parts):
         console.print("", _ATTENTION, "", _attention(about.parts), sep="\n")
+    if about.archive and about.archive.manifest and about.archive.manifest.engine.timings:
+        console.print("", timings.report(about.archive.manifest.engine), sep="\n")
 
 
 def as_json(about: About) -> dict[str, Any]:
@@ -44,7 +47,7 @@ def as_json(about: About) -> dict[str, Any]:
         "sources": about.sources,
         "licence": about.licence,
         "released": checkpoint,
-        "manifest": asdict(manifest) if manifest else None,
+        "manifest": manifest.as_json() if manifest else None,
         "built": [archive.identity for archive in about.archives],
     }
 
@@ -110,7 +113,7 @@ def _archive(archive: Built) -> Iterator[tuple[str, str]]:
     if manifest.num_classes:
         maps = manifest.activation_map
         yield "activation map", f"{tables.size(maps)}, exact" if maps else "none: no class logit is the mean of one"
-    yield "backend", f"{manifest.backend}, dtype {manifest.dtype}"
+    yield "serves with", f"{', '.join(dict.fromkeys(manifest.engine.choice.values()))} in {manifest.engine.dtype}"
     buckets = ", ".join(map(str, manifest.batch_buckets))
     yield "batches of", f"{buckets}; workers: {manifest.workers}"
     yield "archive", f"{archive.path} ({archive.size / 1e6:.1f} MB, {archive.written:%Y-%m-%d %H:%M})"

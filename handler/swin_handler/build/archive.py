@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,17 +23,22 @@ from torch import nn
 import swin_handler
 from swin_handler import model
 from swin_handler.abilities import abilities
+from swin_handler.build import tuner
 from swin_handler.build.classifier import Classifier
 from swin_handler.build.errors import BuildRefused
+from swin_handler.build.tuner import NO_IMAGES, Images
 from swin_handler.config import CONTRACT_VERSION, SCHEMA_VERSION, HandlerConfig, Manifest
 from swin_handler.engine import NormalisedModel
 from swin_handler.errors import BadArchive
 from swin_handler.models import multiply_adds
+from swin_handler.tuning import UNTUNED
 
 ENTRY = "swinserve_entry.py"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's first moment: the same input gives the same bytes
 _TOLERANCE = 1e-4
 """Relative L2 of a model and itself in an archive: above the rounding of folded constants, below any mistake."""
+_RUN_TIME = (".", "engine", "kernels", "models")
+"""Folders of swin_handler that a worker needs."""
 _PACKAGES = ("swinserve", "torch", "timm", "torchvision", "safetensors")
 _TORCHSERVE = {
     "maxBatchDelay": 1,  # milliseconds, always waited; 0 would mean TorchServe's default of 100
@@ -51,6 +57,10 @@ class Options:
     backend: str
     dtype: str
     device: str
+    tune: bool
+    """Time every backend, which takes minutes, or take the safe default."""
+    images: Images = NO_IMAGES
+    """For int8."""
 
     @property
     def batch_buckets(self) -> tuple[int, ...]:
@@ -64,25 +74,37 @@ def write(classifier: Classifier, labels: Sequence[str], options: Options, folde
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{options.name}-{options.version}.mar"
     with tempfile.TemporaryDirectory(prefix="swinserve-build-") as scratch, _replacing(target) as unfinished:
-        weights = Path(scratch) / model.WEIGHTS_FILE
-        save_file(_tensors(classifier.module), weights)
-        manifest = _manifest(classifier, options, model.sha256(weights))
-        _zip(unfinished, {model.WEIGHTS_FILE: weights, **_texts(classifier, labels, options, manifest), **_code()})
-        prove(unfinished, classifier.module)
-    return target, manifest
+        contents = Path(scratch)
+        save_file(_tensors(classifier.module), contents / model.WEIGHTS_FILE)
+        manifest = _manifest(classifier, options, model.sha256(contents / model.WEIGHTS_FILE))
+        _write_texts(contents, _texts(classifier, labels, options, manifest))
+        _copy_code(contents)
+        prove(contents, classifier.module)
+        record = (tuner.run if options.tune else tuner.settle)(contents, options.images)
+        pack(contents, unfinished)
+    return target, replace(manifest, engine=record)
 
 
-def prove(archive: Path, original: nn.Module) -> None:
-    """Load the model from the archive and run it. Raises BuildRefused when it does not answer as `original` does."""
-    with tempfile.TemporaryDirectory(prefix="swinserve-proof-") as scratch, zipfile.ZipFile(archive) as mar:
-        folder = Path(scratch)
-        mar.extractall(folder)
-        try:
-            manifest = Manifest.read(folder)
-            HandlerConfig.parse(yaml.safe_load((folder / "model-config.yaml").read_text())["handler"])
-            loaded = model.load(folder, manifest)
-        except BadArchive as error:
-            raise BuildRefused(f"the archive does not load: {error}") from error
+def retune(archive: Path, images: Images) -> Manifest:
+    """Time every backend anew on this machine and rewrite the archive in its place. Raises BuildRefused."""
+    with tempfile.TemporaryDirectory(prefix="swinserve-tune-") as scratch, _replacing(archive) as unfinished:
+        contents = Path(scratch)
+        with zipfile.ZipFile(archive) as mar:
+            mar.extractall(contents)
+        tuner.run(contents, images)
+        pack(contents, unfinished)
+        return Manifest.read(contents)
+
+
+def prove(folder: Path, original: nn.Module) -> None:
+    """Load the model from an archive's contents and run it. Raises BuildRefused when it does not answer as `original`
+    does."""
+    try:
+        manifest = Manifest.read(folder)
+        HandlerConfig.parse(yaml.safe_load((folder / "model-config.yaml").read_text())["handler"])
+        loaded = model.load(folder, manifest)
+    except BadArchive as error:
+        raise BuildRefused(f"the archive does not load: {error}") from error
     noise = torch.randint(0, 256, (1, *manifest.input_size[1:], 3), generator=torch.Generator().manual_seed(0))
     pixels = noise.to(torch.uint8)
     with torch.inference_mode():
@@ -122,6 +144,7 @@ def _manifest(classifier: Classifier, options: Options, digest: str) -> Manifest
         workers=options.workers,
         backend=options.backend,
         dtype=options.dtype,
+        engine=UNTUNED,
         created_with={**{name: _version(name) for name in _PACKAGES}, "python": platform.python_version()},
     )
 
@@ -156,7 +179,7 @@ def _texts(classifier: Classifier, labels: Sequence[str], options: Options, mani
     return {
         "MAR-INF/MANIFEST.json": _json(_torchserve_manifest(options)),
         "model-config.yaml": yaml.safe_dump(_model_config(options), sort_keys=False),
-        "swinserve.json": _json(asdict(manifest)),
+        "swinserve.json": _json(manifest.as_json()),
         model.CONFIG_FILE: _json(config),
         model.LABELS_FILE: _json(list(labels)),
     }
@@ -182,21 +205,30 @@ def _model_config(options: Options) -> dict[str, Any]:
     return {**workers, **_TORCHSERVE, **device, "handler": section}
 
 
-def _code() -> dict[str, Path]:
+def _write_texts(folder: Path, texts: Mapping[str, str]) -> None:
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def _copy_code(folder: Path) -> None:
     """What the handler needs at run time, that is all of it but the builder, and TorchServe's entry."""
     package = Path(swin_handler.__file__).parent
-    files = [*package.glob("*.py"), *(package / "models").glob("*.py")]
-    modules = {f"swin_handler/{file.relative_to(package)}": file for file in files}
-    return {**modules, ENTRY: package / "build" / "entry.py"}
+    for part in _RUN_TIME:
+        (folder / "swin_handler" / part).mkdir(exist_ok=True)
+        for file in (package / part).glob("*.py"):
+            shutil.copy(file, folder / "swin_handler" / part)
+    shutil.copy(package / "build" / "entry.py", folder / ENTRY)
 
 
-def _zip(target: Path, contents: Mapping[str, str | Path]) -> None:
+def pack(contents: Path, target: Path) -> None:
+    """A folder as the archive that TorchServe loads: the same contents give the same bytes."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as mar:
-        for name in sorted(contents):
-            content = contents[name]
-            info = zipfile.ZipInfo(name, date_time=_EPOCH)
+        for file in sorted(path for path in contents.rglob("*") if path.is_file()):
+            info = zipfile.ZipInfo(file.relative_to(contents).as_posix(), date_time=_EPOCH)
             info.external_attr = 0o644 << 16
-            mar.writestr(info, content if isinstance(content, str) else content.read_bytes())
+            with file.open("rb") as source, mar.open(info, "w", force_zip64=True) as member:
+                shutil.copyfileobj(source, member)
 
 
 @contextmanager

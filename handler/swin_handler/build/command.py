@@ -92,14 +92,14 @@ def _size(_context: click.Context, _parameter: click.Parameter, value: str | Non
     type=click.Choice(BACKENDS),
     default="auto",
     show_default=True,
-    help="auto: inductor on CUDA, eager on the CPU.",
+    help="auto: the fastest for each batch bucket, of those that answer as timm does.",
 )
 @click.option(
     "--dtype",
     type=click.Choice(DTYPES),
     default="auto",
     show_default=True,
-    help="auto: bfloat16 on CUDA, float32 on the CPU.",
+    help="auto: bfloat16 where the hardware multiplies in it, else float32.",
 )
 @click.option(
     "--device",
@@ -108,6 +108,17 @@ def _size(_context: click.Context, _parameter: click.Parameter, value: str | Non
     show_default=True,
     help="auto: CUDA where there is one.",
 )
+@click.option(
+    "--tune/--no-tune",
+    default=True,
+    show_default=True,
+    envvar="SWINSERVE_TUNE",
+    show_envvar=True,
+    help="Compile and time every backend, in minutes, or take the safe default, in seconds. `swinserve tune` does it "
+    "later, on another machine if need be.",
+)
+@options.calibration
+@options.min_agreement
 def build(
     name: str,
     model_store: Path | None,
@@ -124,6 +135,9 @@ def build(
     backend: str,
     dtype: str,
     device: str,
+    tune: bool,
+    calibration: Path | None,
+    min_agreement: float,
 ) -> None:
     """Build the model archive of NAME, ready for `swinserve serve`.
 
@@ -138,12 +152,15 @@ def build(
         raise click.UsageError("--checkpoint and --random-weights exclude each other")
     if headless and labels is not None:
         raise click.UsageError("--no-head leaves no classes for --labels to name")
+    if (dtype == "int8") != (calibration is not None):
+        raise click.UsageError("--dtype int8 and --calibration DIR need each other")
     console = Console()
     console.print("Starting torch and timm …")
     # Imported here, seconds long, so that --help and usage errors answer at once.
-    from swin_handler.build import archive, store, weights
+    from swin_handler.build import archive, store, timings, weights
     from swin_handler.build import labels as label_names
     from swin_handler.build.classifier import Changes
+    from swin_handler.build.tuner import Images
 
     weights.check_name(name)
     console.print(f"Loading the weights of {name} …")
@@ -153,10 +170,12 @@ def build(
         console.print(f"  {note}")
     chosen = label_names.choose(classifier.num_classes, file=labels, own=classifier.label_names)
     how = archive.Options(
-        served_name or name.partition(".")[0], model_version, batch_size, workers, backend, dtype, device
-    )
-    console.print("Writing the archive and proving that it answers …")
+        served_name or name.partition(".")[0], model_version, batch_size, workers, backend, dtype, device, tune,
+        Images(calibration, min_agreement),
+    )  # fmt: skip
+    console.print("Compiling, and proving that it answers …")
     path, manifest = archive.write(classifier, chosen, how, store.resolve(model_store))
+    timings.show(manifest.engine, console)
     console.print(_summary(path, manifest, chosen))
 
 
@@ -168,6 +187,7 @@ def _summary(path: Path, manifest: Manifest, labels: list[str]) -> Table:
         "size": f"{_count(manifest.parameters)} parameters, {_count(manifest.multiply_adds)} multiply-adds an image",
         "labels": f"{len(labels)}: {'; '.join(labels[:3])}{'; …' if len(labels) > 3 else ''}" if labels else "none",
         "gives": _gifts(manifest),
+        "serves with": f"{', '.join(dict.fromkeys(manifest.engine.choice.values()))} in {manifest.engine.dtype}",
         "weights": f"{manifest.weights}, SHA-256 {manifest.weights_sha256[:12]}…",
     }
     for what, value in rows.items():

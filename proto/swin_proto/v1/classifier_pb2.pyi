@@ -171,7 +171,7 @@ class GetModelRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "versions", "ready", "architecture", "input_height", "input_width", "labels", "parameters", "multiply_adds", "dtype", "backend", "backend_reason", "batch_buckets", "weights", "embedding_size", "activation_map_height", "activation_map_width")
+    __slots__ = ("name", "version", "versions", "ready", "architecture", "input_height", "input_width", "labels", "parameters", "multiply_adds", "dtype", "backend", "backend_reason", "batch_buckets", "weights", "embedding_size", "activation_map_height", "activation_map_width", "backend_timings")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
@@ -190,6 +190,7 @@ class Model(_message.Message):
     EMBEDDING_SIZE_FIELD_NUMBER: _ClassVar[int]
     ACTIVATION_MAP_HEIGHT_FIELD_NUMBER: _ClassVar[int]
     ACTIVATION_MAP_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_TIMINGS_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     versions: _containers.RepeatedScalarFieldContainer[str]
@@ -208,4 +209,21 @@ class Model(_message.Message):
     embedding_size: int
     activation_map_height: int
     activation_map_width: int
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., versions: _Optional[_Iterable[str]] = ..., ready: bool = ..., architecture: _Optional[str] = ..., input_height: _Optional[int] = ..., input_width: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., parameters: _Optional[int] = ..., multiply_adds: _Optional[int] = ..., dtype: _Optional[str] = ..., backend: _Optional[str] = ..., backend_reason: _Optional[str] = ..., batch_buckets: _Optional[_Iterable[int]] = ..., weights: _Optional[str] = ..., embedding_size: _Optional[int] = ..., activation_map_height: _Optional[int] = ..., activation_map_width: _Optional[int] = ...) -> None: ...
+    backend_timings: _containers.RepeatedCompositeFieldContainer[BackendTiming]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., versions: _Optional[_Iterable[str]] = ..., ready: bool = ..., architecture: _Optional[str] = ..., input_height: _Optional[int] = ..., input_width: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., parameters: _Optional[int] = ..., multiply_adds: _Optional[int] = ..., dtype: _Optional[str] = ..., backend: _Optional[str] = ..., backend_reason: _Optional[str] = ..., batch_buckets: _Optional[_Iterable[int]] = ..., weights: _Optional[str] = ..., embedding_size: _Optional[int] = ..., activation_map_height: _Optional[int] = ..., activation_map_width: _Optional[int] = ..., backend_timings: _Optional[_Iterable[_Union[BackendTiming, _Mapping]]] = ...) -> None: ...
+
+class BackendTiming(_message.Message):
+    __slots__ = ("backend", "batch_bucket", "best_seconds", "median_seconds", "relative_l2", "chosen")
+    BACKEND_FIELD_NUMBER: _ClassVar[int]
+    BATCH_BUCKET_FIELD_NUMBER: _ClassVar[int]
+    BEST_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MEDIAN_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    RELATIVE_L2_FIELD_NUMBER: _ClassVar[int]
+    CHOSEN_FIELD_NUMBER: _ClassVar[int]
+    backend: str
+    batch_bucket: int
+    best_seconds: float
+    median_seconds: float
+    relative_l2: float
+    chosen: bool
+    def __init__(self, backend: _Optional[str] = ..., batch_bucket: _Optional[int] = ..., best_seconds: _Optional[float] = ..., median_seconds: _Optional[float] = ..., relative_l2: _Optional[float] = ..., chosen: bool = ...) -> None: ...

@@ -28,7 +28,7 @@ class Job(_message.Message):
     def __init__(self, contract_version: _Optional[int] = ..., request_id: _Optional[str] = ..., expires_at: _Optional[float] = ..., images: _Optional[_Iterable[bytes]] = ..., top_k: _Optional[int] = ..., min_score: _Optional[float] = ..., embedding: bool = ..., class_activation_map: bool = ...) -> None: ...
 
 class Answer(_message.Message):
-    __slots__ = ("contract_version", "results", "entered_at", "decode_seconds", "inference_seconds", "batch_size", "padded_size", "worker_pid", "backend", "dtype")
+    __slots__ = ("contract_version", "results", "entered_at", "decode_seconds", "inference_seconds", "batch_size", "padded_size", "worker_pid", "backend", "dtype", "engine_note", "compiles")
     CONTRACT_VERSION_FIELD_NUMBER: _ClassVar[int]
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     ENTERED_AT_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,8 @@ class Answer(_message.Message):
     WORKER_PID_FIELD_NUMBER: _ClassVar[int]
     BACKEND_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_NOTE_FIELD_NUMBER: _ClassVar[int]
+    COMPILES_FIELD_NUMBER: _ClassVar[int]
     contract_version: int
     results: _containers.RepeatedCompositeFieldContainer[Result]
     entered_at: float
@@ -49,7 +51,9 @@ class Answer(_message.Message):
     worker_pid: int
     backend: str
     dtype: str
-    def __init__(self, contract_version: _Optional[int] = ..., results: _Optional[_Iterable[_Union[Result, _Mapping]]] = ..., entered_at: _Optional[float] = ..., decode_seconds: _Optional[float] = ..., inference_seconds: _Optional[float] = ..., batch_size: _Optional[int] = ..., padded_size: _Optional[int] = ..., worker_pid: _Optional[int] = ..., backend: _Optional[str] = ..., dtype: _Optional[str] = ...) -> None: ...
+    engine_note: str
+    compiles: int
+    def __init__(self, contract_version: _Optional[int] = ..., results: _Optional[_Iterable[_Union[Result, _Mapping]]] = ..., entered_at: _Optional[float] = ..., decode_seconds: _Optional[float] = ..., inference_seconds: _Optional[float] = ..., batch_size: _Optional[int] = ..., padded_size: _Optional[int] = ..., worker_pid: _Optional[int] = ..., backend: _Optional[str] = ..., dtype: _Optional[str] = ..., engine_note: _Optional[str] = ..., compiles: _Optional[int] = ...) -> None: ...
 
 class Result(_message.Message):
     __slots__ = ("top_k", "error", "embedding", "activation_maps")

@@ -1,0 +1,85 @@
+"""Forward passes of fixed sizes -> an engine for batches of any size: split, pad, run, cut."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from typing import Protocol
+
+import torch
+
+from swin_handler.activation_map import class_maps
+from swin_handler.engine import normalised
+from swin_handler.engine.forward import Forward, Startable
+from swin_handler.model import LoadedModel
+from swin_handler.outputs import Outputs, joined
+
+
+class Engine(Protocol):
+    backend: str
+    dtype: str
+    buckets: tuple[int, ...]
+    note: str
+    """Why a safe default serves instead of what was tuned; empty: it does not."""
+
+    def run(self, pixels: torch.Tensor) -> Outputs:
+        """uint8 (B, H, W, 3) on the CPU, for any B from 1 up; one forward pass gives everything in Outputs."""
+
+    def activation_maps(self, features: torch.Tensor, classes: Sequence[int]) -> torch.Tensor:
+        """One image's features (h, w, C), of Outputs -> float32 (classes, h, w) on the CPU; each map's mean is the
+        class's logit."""
+
+    def bucket(self, size: int) -> int:
+        """The bucket that `size` images, at most the largest bucket, are padded to."""
+
+
+class BatchEngine:
+    """An Engine over one forward pass for each batch bucket."""
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        forwards: Mapping[int, Forward],
+        choice: Mapping[int, str],
+        *,
+        dtype: str,
+        device: torch.device,
+        note: str = "",
+    ) -> None:
+        """choice: batch bucket -> the backend that made its forward pass; note: why these are not the tuned ones"""
+        self.buckets = tuple(sorted(forwards))
+        self.backend = "+".join(dict.fromkeys(choice[bucket] for bucket in self.buckets))
+        self.dtype = dtype
+        self.note = note
+        self._forwards = forwards
+        # A copy: the model itself, in float32, need not stay in memory.
+        layer = normalised.classifier(model) if model.abilities.activation_map else None
+        self._classifier = None if layer is None else deepcopy(layer).to(device)
+
+    def bucket(self, size: int) -> int:
+        return self.buckets[bisect.bisect_left(self.buckets, size)]
+
+    def run(self, pixels: torch.Tensor) -> Outputs:
+        # All are started before the first is waited for: a GPU takes the next chunk in while it computes.
+        started = [self._start(chunk) for chunk in torch.split(pixels, self.buckets[-1])]
+        chunks = [answer() for answer in started]
+        return chunks[0] if len(chunks) == 1 else joined(chunks)
+
+    def activation_maps(self, features: torch.Tensor, classes: Sequence[int]) -> torch.Tensor:
+        assert self._classifier is not None, "without it there were no features"
+        return class_maps(features, self._classifier, classes).cpu()
+
+    @torch.inference_mode()
+    def _start(self, pixels: torch.Tensor) -> Callable[[], Outputs]:
+        size, bucket = len(pixels), self.bucket(len(pixels))
+        if size < bucket:
+            padded = pixels.new_zeros(bucket, *pixels.shape[1:])
+            padded[:size] = pixels
+            pixels = padded
+        forward = self._forwards[bucket]
+        if isinstance(forward, Startable):
+            answer = forward.start(pixels.contiguous())
+            return lambda: answer().first(size)
+        outputs = forward(pixels.contiguous()).first(size)
+        return lambda: outputs

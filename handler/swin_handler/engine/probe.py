@@ -1,0 +1,103 @@
+"""Fixed noise and what timm answers to it in float32: every forward pass is held against it before it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from swin_handler.engine.errors import BackendFailed
+from swin_handler.engine.forward import Forward
+from swin_handler.engine.normalised import NormalisedModel
+from swin_handler.engine.plan import TORCH_DTYPES
+from swin_handler.model import LoadedModel
+from swin_handler.outputs import Outputs
+
+FILE = "probe.safetensors"
+_IMAGES = 4
+_FLOAT32, _BFLOAT16, _STOCK = 1e-5, 1e-2, 1.2
+"""Relative L2 allowed in float32 and bfloat16; the latter also up to _STOCK times what timm itself is off in bfloat16:
+Swin V2's cosine attention amplifies rounding."""
+_INT8 = 0.5
+"""Rounding to 8 bits is judged on images, by the agreement report; here only a broken kernel is told."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    pixels: torch.Tensor
+    """uint8 (n, H, W, 3)"""
+    expected: torch.Tensor
+    """float32 (n, classes), or embeddings (n, D) of a model without a head"""
+    tolerance: Mapping[str, float]
+    """dtype -> relative L2"""
+
+    @classmethod
+    def of(cls, model: LoadedModel) -> Self:
+        """Asks the model itself, in eager mode."""
+        pixels = _noise(model)
+        expected = _answer(model, pixels, torch.float32)
+        stock = relative_l2(_answer(model, pixels, torch.bfloat16), expected)
+        return cls(pixels, expected, _tolerance(stock))
+
+    @classmethod
+    def read(cls, model: LoadedModel, folder: Path) -> Self:
+        """What `write` left. Raises BackendFailed."""
+        try:
+            stored = load_file(folder / FILE)
+            return cls(_noise(model), stored["expected"], _tolerance(float(stored["stock"])))
+        except (OSError, SafetensorError, KeyError) as error:
+            raise BackendFailed(f"{FILE} cannot be read: {error}") from error
+
+    def write(self, folder: Path) -> None:
+        stock = torch.tensor(self.tolerance["bfloat16"] / _STOCK)
+        save_file({"expected": self.expected.contiguous(), "stock": stock}, folder / FILE)
+
+    def error(self, forward: Forward, bucket: int) -> float:
+        """Relative L2 of the answers of one forward pass, which is also its warm-up."""
+        repeated = self.pixels.repeat(-(-bucket // len(self.pixels)), 1, 1, 1)[:bucket].contiguous()
+        with torch.inference_mode():
+            answer = forward(repeated).answer
+        expected = self.expected.repeat(-(-bucket // len(self.pixels)), 1)[:bucket]
+        return relative_l2(answer, expected)
+
+    def check(self, forward: Forward, bucket: int, dtype: str) -> float:
+        """`error`, once it is found small enough. Raises BackendFailed."""
+        found = self.error(forward, bucket)
+        if not found <= self.tolerance[dtype]:
+            raise BackendFailed(
+                f"its answers at batch {bucket} differ: relative L2 {found:.1e}, allowed in {dtype} are "
+                f"{self.tolerance[dtype]:.1e}"
+            )
+        return found
+
+
+def relative_l2(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((actual - expected).norm() / expected.norm())
+
+
+def _tolerance(stock: float) -> dict[str, float]:
+    return {"float32": _FLOAT32, "bfloat16": max(_BFLOAT16, _STOCK * stock), "int8": _INT8}
+
+
+@torch.inference_mode()
+def _answer(model: LoadedModel, pixels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    module = NormalisedModel(model if dtype == torch.float32 else deepcopy(model))
+    module.round_to(dtype)
+    outputs: Outputs = module(pixels)
+    return outputs.answer
+
+
+def _noise(model: LoadedModel) -> torch.Tensor:
+    # Unlike a grey image, noise reaches every unit.
+    height, width = model.data_config["input_size"][-2:]
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (_IMAGES, height, width, 3), dtype=torch.uint8, generator=generator)
+
+
+assert set(TORCH_DTYPES) < set(_tolerance(0)), "every dtype has a bound"
