@@ -41,7 +41,7 @@ TREES = ["ash", "birch", "cedar"]
 
 
 def build(store: Path, *arguments: str | Path) -> None:
-    command = [SWINSERVE, "build", *arguments, "--batch-size", "2", "--model-store", store]
+    command = [SWINSERVE, "build", *arguments, "--dtype", "float32", "--batch-size", "2", "--model-store", store]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
