@@ -234,6 +234,7 @@ def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A stand-in for the trained default, in the same files."""
     folder = tmp_path / "digits"
     folder.mkdir()
+    torch.manual_seed(0)
     module = timm.create_model(VIT, num_classes=3)
     cfg = {**module.pretrained_cfg, "num_classes": 3}
     names = ["zero", "one", "two"]

@@ -21,9 +21,13 @@ from swin_handler.outputs import Outputs
 
 FILE = "probe.safetensors"
 _IMAGES = 4
-_FLOAT32, _BFLOAT16, _STOCK = 1e-5, 1e-2, 1.2
-"""Relative L2 allowed in float32 and bfloat16; the latter also up to _STOCK times what timm itself is off in bfloat16:
-Swin V2's cosine attention amplifies rounding."""
+_FLOAT32, _BFLOAT16 = 1e-5, 1e-2
+"""Relative L2 allowed, of a model that does not amplify rounding much. Swin V2's cosine attention does."""
+_STOCK = 1.5
+"""In bfloat16, times what timm itself is off in it. Not less: with few classes the error is a small sample."""
+_FINER = 2**-13
+"""In float32, times what timm is off in bfloat16: float32 rounds 2^16 times finer, but sums in it too. timm's own
+float32 is off by that much from float64."""
 _INT8 = 0.5
 """Rounding to 8 bits is judged on images, by the agreement report; here only a broken kernel is told."""
 
@@ -59,12 +63,13 @@ class Probe:
         save_file({"expected": self.expected.contiguous(), "stock": stock}, folder / FILE)
 
     def error(self, forward: Forward, bucket: int) -> float:
-        """Relative L2 of the answers of one forward pass, which is also its warm-up."""
-        repeated = self.pixels.repeat(-(-bucket // len(self.pixels)), 1, 1, 1)[:bucket].contiguous()
+        """Relative L2 of the answers to all images, in as many forward passes as it takes; also their warm-up."""
+        images = max(bucket, len(self.pixels) // bucket * bucket)
+        repeats = -(-images // len(self.pixels))
+        batches = self.pixels.repeat(repeats, 1, 1, 1)[:images].contiguous().split(bucket)
         with torch.inference_mode():
-            answer = forward(repeated).answer
-        expected = self.expected.repeat(-(-bucket // len(self.pixels)), 1)[:bucket]
-        return relative_l2(answer, expected)
+            answers = torch.cat([forward(batch).answer for batch in batches])
+        return relative_l2(answers, self.expected.repeat(repeats, 1)[:images])
 
     def check(self, forward: Forward, bucket: int, dtype: str) -> float:
         """`error`, once it is found small enough. Raises BackendFailed."""
@@ -82,7 +87,11 @@ def relative_l2(actual: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def _tolerance(stock: float) -> dict[str, float]:
-    return {"float32": _FLOAT32, "bfloat16": max(_BFLOAT16, _STOCK * stock), "int8": _INT8}
+    return {
+        "float32": max(_FLOAT32, _FINER * stock),
+        "bfloat16": max(_BFLOAT16, _STOCK * stock),
+        "int8": _INT8,
+    }
 
 
 @torch.inference_mode()

@@ -1,7 +1,8 @@
 """timm's Swin V1 or V2 -> its inference form: constants computed once and folded into the weights next to them.
 
-What follows from weights and sizes alone, timm computes in every forward pass; here it is done once, in float64, and
-rounded to float32. The result equals timm's module up to that rounding.
+What follows from weights and sizes alone, timm computes in every forward pass; here it is done once. Folding happens in
+float64 and is rounded to float32; V1 equals timm's module up to that rounding. In V2 there is nothing to fold, and
+PyTorch runs it all but to the bit as timm's: cosine attention makes more of other rounding than float32 is allowed.
 """
 
 from __future__ import annotations
@@ -105,58 +106,63 @@ def _stage(stage: Any, *, norm_first: bool) -> Stage:
 
 
 def _merge(merging: Any, *, norm_first: bool) -> Merge:
-    weight = merging.reduction.weight.double()
-    if not norm_first:
-        return Merge(_norm(merging.norm), _linear(weight, None), norm_first=False)
-    return Merge(_bare(merging.norm), _linear(*_absorbed(merging.norm, weight, None)), norm_first=True)
+    norm, weight = merging.norm, merging.reduction.weight
+    if norm_first:
+        return Merge(_bare(norm), _linear(*_absorbed(norm, weight.double(), None)), norm_first=True)
+    return Merge(_norm(norm), _linear(weight, None), norm_first=False)
 
 
 def _block(block: Any, *, norm_first: bool) -> Block:
     size, window, shift = (tuple(pair) for pair in (block.input_resolution, block.window_size, block.shift_size))
-    v1 = norm_first
-    weight, bias, scale, table = _v1_attention(block.attn) if v1 else _v2_attention(block.attn)
-    fc1_weight, fc1_bias = block.mlp.fc1.weight.double(), block.mlp.fc1.bias
-    norm1, norm2 = _norm(block.norm1), _norm(block.norm2)
-    if v1:
-        # Padding to whole windows comes after the norm: there its weight and bias must not reach the padding.
-        if not any(side % step for side, step in zip(size, window, strict=True)):
-            norm1, (weight, bias) = _bare(block.norm1), _absorbed(block.norm1, weight, bias)
-        norm2, (fc1_weight, fc1_bias) = _bare(block.norm2), _absorbed(block.norm2, fc1_weight, fc1_bias)
-    position, window_type = window_bias.merged(table, size, window, shift)
+    table = block.attn.relative_position_bias_table if norm_first else window_bias.cosine_table(block.attn)
+    bias, window_type = window_bias.merged(table, size, window, shift)
     return Block(
         size=size,
         window=window,
         shift=shift,
         norm_first=norm_first,
-        norm1=norm1,
-        qkv=_linear(weight, bias),
-        bias=position,
+        bias=bias,
         window_type=window_type,
-        scale=scale,
         proj=_linear(block.attn.proj.weight, block.attn.proj.bias),
-        norm2=norm2,
-        fc1=_linear(fc1_weight, fc1_bias),
         fc2=_linear(block.mlp.fc2.weight, block.mlp.fc2.bias),
+        **(_v1_layers(block) if norm_first else _v2_layers(block)),
     )
 
 
-def _v1_attention(attention: Any) -> tuple[torch.Tensor, torch.Tensor, None, torch.Tensor]:
-    """qkv's weight and bias, q's rows scaled; the table of relative position biases"""
+def _v1_layers(block: Any) -> dict[str, Any]:
+    """q's rows of qkv scaled, the norms' weights and biases in the layers after them."""
+    attention, fc1 = block.attn, block.mlp.fc1
     weight = attention.qkv.weight.double()
-    bias = torch.zeros(len(weight)).double() if attention.qkv.bias is None else attention.qkv.bias.double()
-    scale = torch.ones_like(bias)
-    scale[: len(bias) // 3] = attention.scale
-    return weight * scale[:, None], bias * scale, None, attention.relative_position_bias_table
+    scale = weight.new_ones(len(weight))
+    scale[: len(weight) // 3] = attention.scale
+    bias = torch.zeros_like(scale) if attention.qkv.bias is None else attention.qkv.bias * scale
+    weight = weight * scale[:, None]
+    norm1 = _norm(block.norm1)
+    # Padding to whole windows comes after the norm: there its weight and bias must not reach the padding.
+    if not any(side % step for side, step in zip(block.input_resolution, block.window_size, strict=True)):
+        norm1, (weight, bias) = _bare(block.norm1), _absorbed(block.norm1, weight, bias)
+    return {
+        "norm1": norm1,
+        "qkv": _linear(weight, bias),
+        "scale": None,
+        "norm2": _bare(block.norm2),
+        "fc1": _linear(*_absorbed(block.norm2, fc1.weight.double(), fc1.bias)),
+    }
 
 
-def _v2_attention(attention: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """qkv's weight and bias, the factor of each head's cosines, the table of relative position biases"""
-    weight = attention.qkv.weight.double()
-    bias = torch.zeros(len(weight)).double()
+def _v2_layers(block: Any) -> dict[str, Any]:
+    """Nothing to fold: the norms come after their layers, the scale after the norm of q and k."""
+    attention = block.attn
+    bias = torch.zeros(3 * attention.dim)
     if attention.q_bias is not None:
         bias = torch.cat([attention.q_bias, torch.zeros_like(attention.q_bias), attention.v_bias])
-    scale = attention.logit_scale.double().flatten().clamp(max=math.log(100)).exp().float()
-    return weight, bias, scale, window_bias.cosine_table(attention)
+    return {
+        "norm1": _norm(block.norm1),
+        "qkv": _linear(attention.qkv.weight, bias),
+        "scale": attention.logit_scale.flatten().clamp(max=math.log(100)).exp(),
+        "norm2": _norm(block.norm2),
+        "fc1": _linear(block.mlp.fc1.weight, block.mlp.fc1.bias),
+    }
 
 
 def _absorbed(norm: nn.LayerNorm, weight: torch.Tensor, bias: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:

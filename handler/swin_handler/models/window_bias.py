@@ -40,9 +40,9 @@ def _offset_index(window: Sequence[int]) -> torch.Tensor:
 
 
 def _parts(side: int, window: int, shift: int) -> torch.Tensor:
-    """(windows, window) along one axis of the rolled map: 1 for what was rolled over the edge or lies beside it, else 0
+    """(windows, window) along one axis of the rolled map: whether a place was rolled over the edge.
 
-    The reference counts the last `shift` places of the padded map as rolled over, padding included.
+    As the reference has it, these are the last `shift` places of the padded map, whatever the padding moved there.
     """
     padded = math.ceil(side / window) * window
     return (torch.arange(padded) >= padded - shift).view(-1, window)

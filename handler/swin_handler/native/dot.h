@@ -23,7 +23,7 @@ struct Float32Dot {
   using Weight = float;
   using Sum = __m512;
   static constexpr int kDepth = 1;
-  static constexpr int kRun = 32;
+  static constexpr int kRun = 16;
   static Sum add(Sum sum, __m512i a, __m512i b) {
     return _mm512_fmadd_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), sum);
   }
