@@ -1,7 +1,7 @@
 """Images of one model version -> at most two batches a worker dispatched, a bounded number waiting, the rest shed.
 
 TorchServe neither expires nor abandons what it has queued, so the queue is here: what still waits here can be shed,
-expire or be abandoned for free. First come, first served.
+expire or be abandoned for free. Each caller's images go first come, first served; callers take turns.
 """
 
 from __future__ import annotations
@@ -9,23 +9,28 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from swin_gateway.errors import DeadlineExceeded, DeadlineUnreachable, Overloaded
 from swin_gateway.metrics import ModelMetrics
+from swin_gateway.turns import Turns
 
 T = TypeVar("T")
 
 BATCHES_DISPATCHED = 2  # per worker: one computing, one waiting for it in TorchServe
 SMOOTHING = 0.1  # weight of the newest answer in the moving average of the service rate
+GREED = 3
+"""A caller may have this many times as many images waiting as there is room left for others."""
 
 
 class Place:
     """One image's place in the queue. Leaving twice is harmless, so whoever takes places can always give them back."""
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, caller: str) -> None:
         self._admission = admission
+        self.caller = caller
 
     def leave(self) -> None:
         self._admission.leave(self)
@@ -35,12 +40,17 @@ class Admission:
     """The queue of one model version. Its unit is the image."""
 
     def __init__(self, *, batch_size: int, workers: int, queue_size: int, metrics: ModelMetrics) -> None:
-        self._slots = asyncio.Semaphore(BATCHES_DISPATCHED * batch_size * workers)
+        """queue_size: images that one caller alone may have waiting; a third more is kept for the others."""
+        self._free_slots = BATCHES_DISPATCHED * batch_size * workers
+        self._turns = Turns()
+        """Of those who wait for a slot: nobody while one is free."""
         self._queue_size = queue_size
+        self._room = queue_size + math.ceil(queue_size / GREED)
         self._metrics = metrics
         self._waiting: set[Place] = set()
-        self._has_room = asyncio.Event()
-        self._has_room.set()
+        self._waiting_of: Counter[str] = Counter()
+        self._left = asyncio.Event()
+        """Set by whoever leaves the queue."""
         self._dispatched: set[asyncio.Future[Any]] = set()
         self._seconds_per_image = 0.0  # unknown until the pipeline has been full
 
@@ -54,32 +64,42 @@ class Admission:
         """Images that TorchServe has now."""
         return len(self._dispatched)
 
-    def admit(self, images: int, *, deadline: float = math.inf) -> list[Place]:
+    def admit(self, images: int, *, caller: str, deadline: float = math.inf) -> list[Place]:
         """Places for `images`, all or none.
 
         Raises:
-            Overloaded: not all of them fit.
-            DeadlineUnreachable: those that wait already will take until after `deadline` (monotonic).
+            Overloaded: not all of them fit, or they would leave too little room for other callers.
+            DeadlineUnreachable: at the rate that was measured they will not be answered by `deadline` (monotonic).
         """
-        wait = self.waiting * self._seconds_per_image
-        if self.waiting + images > self._queue_size:
-            raise Overloaded(f"the queue is full ({self.waiting} images wait)", retry_after=max(1.0, wait))
-        if time.monotonic() + wait > deadline:
-            raise DeadlineUnreachable(f"{self.waiting} images wait, for about {wait:.1f} s", retry_after=max(1.0, wait))
-        places = [Place(self) for _ in range(images)]
+        retry_after = max(1.0, self.waiting * self._seconds_per_image)
+        if not self._has_room(images, caller):
+            raise Overloaded(f"the queue is full ({self.waiting} images wait)", retry_after=retry_after)
+        seconds = self._seconds_until_answered(images, caller)
+        if time.monotonic() + seconds > deadline:
+            text = f"{self.waiting} images wait; this would take about {seconds:.1f} s"
+            raise DeadlineUnreachable(text, retry_after=retry_after)
+        places = [Place(self, caller) for _ in range(images)]
         self._waiting.update(places)
-        self._changed()
+        self._waiting_of[caller] += images
+        self._metrics.queue_depth(self.waiting)
         return places
 
-    async def admit_when_room(self) -> Place:
+    async def admit_when_room(self, *, caller: str) -> Place:
         """One place, waited for instead of shed: bulk streams are held back by flow control."""
-        while self.waiting >= self._queue_size:
-            await self._has_room.wait()
-        return self.admit(1)[0]
+        while not self._has_room(1, caller):
+            self._left.clear()
+            await self._left.wait()
+        return self.admit(1, caller=caller)[0]
 
     def leave(self, place: Place) -> None:
-        self._waiting.discard(place)
-        self._changed()
+        if place not in self._waiting:
+            return
+        self._waiting.remove(place)
+        self._waiting_of[place.caller] -= 1
+        if not self._waiting_of[place.caller]:
+            del self._waiting_of[place.caller]  # callers come and go; only those that wait are kept
+        self._left.set()
+        self._metrics.queue_depth(self.waiting)
 
     async def run(self, place: Place, dispatch: Callable[[], Awaitable[T]], *, deadline: float) -> T:
         """Waits for a slot, then runs `dispatch()` to its end; its result, unless `deadline` (monotonic) passes before.
@@ -107,10 +127,23 @@ class Admission:
             self._metrics.abandoned("deadline" if passed(deadline) else "caller")
             raise
 
+    def _has_room(self, images: int, caller: str) -> bool:
+        left = self._room - self.waiting - images
+        return self._waiting_of[caller] + images <= min(self._queue_size, GREED * left)
+
+    def _seconds_until_answered(self, images: int, caller: str) -> float:
+        """Expected, for the last of them; nothing while there is a slot for each."""
+        if self._free_slots >= self.waiting + images:
+            return 0.0
+        mine = self._waiting_of[caller] + images
+        # Turns go round: of every other caller at most as many images go before mine as I have.
+        before = sum(min(theirs, mine) for other, theirs in self._waiting_of.items() if other != caller)
+        return (self.dispatched + before + mine) * self._seconds_per_image
+
     async def _wait_for_slot(self, place: Place, deadline: float) -> None:
         try:
             async with asyncio.timeout_at(deadline):
-                await self._slots.acquire()
+                await self._slot(place.caller)
         except TimeoutError:
             self._metrics.expired()
             raise DeadlineExceeded("the deadline passed in the queue") from None
@@ -121,26 +154,40 @@ class Admission:
         finally:
             place.leave()
 
+    async def _slot(self, caller: str) -> None:
+        if self._free_slots:
+            self._free_slots -= 1
+            return
+        turn = self._turns.join(caller)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self._turns.leave(caller, turn)
+            else:  # it came in the same moment
+                self._give_back_slot()
+            raise
+
+    def _give_back_slot(self) -> None:
+        if not self._turns.give():
+            self._free_slots += 1
+
     async def _in_slot(self, dispatch: Callable[[], Awaitable[T]]) -> T:
         started = time.monotonic()
         try:
             return await dispatch()
         finally:
-            if self._slots.locked():
+            if not self._free_slots:
                 # Only a full pipeline tells the rate: an image leaves it every (time in it / images in it) seconds.
                 latest = (time.monotonic() - started) / self.dispatched
                 previous = self._seconds_per_image or latest
                 self._seconds_per_image = previous + SMOOTHING * (latest - previous)
-            self._slots.release()
+            self._give_back_slot()
 
     def _finished(self, call: asyncio.Future[Any]) -> None:
         self._dispatched.discard(call)
         if not call.cancelled():
             call.exception()  # an abandoned call's error has no other reader
-
-    def _changed(self) -> None:
-        self._metrics.queue_depth(self.waiting)
-        (self._has_room.set if self.waiting < self._queue_size else self._has_room.clear)()
 
 
 def passed(deadline: float) -> bool:

@@ -16,7 +16,15 @@ from dataclasses import dataclass
 import structlog
 
 from swin_gateway.admission import Place, passed
-from swin_gateway.errors import DeadlineExceeded, InternalError, InvalidRequest, NotReady, ServingError, TooLarge
+from swin_gateway.errors import (
+    DeadlineExceeded,
+    InternalError,
+    InvalidRequest,
+    NotReady,
+    ServingError,
+    TooLarge,
+    WorkerLost,
+)
 from swin_gateway.model import Models, ServedModel
 from swin_gateway.options import Options
 from swin_gateway.result import image_result, misfit, read_result
@@ -26,6 +34,10 @@ from swin_proto.v1.classifier_pb2 import ClassifyResponse, ImageResult, Timing
 from swin_proto.worker.v1.job_pb2 import Answer, Job
 
 log = structlog.get_logger("classifier")
+
+WAY_HOME_SECONDS = 0.05
+"""Before its deadline a call is answered, so that the answer is there by it; of a short one a tenth."""
+REPLACED = "the model's worker was lost, and its successor was not ready before the deadline; try again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +50,8 @@ class Call:
     options: Options
     timeout: float | None
     request_id: str
+    caller: str = ""
+    """Who shares the queue fairly with others: an address, without the port."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +119,7 @@ class Classifier:
         good = [image for image, error in zip(call.images, checked, strict=True) if error is None]
         if len(call.images) == 1 and checked[0] is not None:
             raise checked[0]
-        places = model.admission.admit(len(good), deadline=accepted.deadline)
+        places = model.admission.admit(len(good), caller=call.caller, deadline=accepted.deadline)
         try:
             answered = iter(
                 await asyncio.gather(
@@ -129,7 +143,7 @@ class Classifier:
         (image,) = call.images
         if error := self._checked(model, image):
             raise error
-        place = await model.admission.admit_when_room()
+        place = await model.admission.admit_when_room(caller=call.caller)
         try:
             return model, await self._one(accepted, image, place)
         finally:
@@ -168,7 +182,8 @@ class Classifier:
         self._check_answer(model, options, len(call.images))
         if not model.workers.loaded:
             raise NotReady(f"{model.name} is still loading; try again")
-        deadline = time.monotonic() + self.time_limit(call.timeout)
+        limit = self.time_limit(call.timeout)
+        deadline = time.monotonic() + limit - min(WAY_HOME_SECONDS, limit / 10)
         return Accepted(model=model, options=options, deadline=deadline, request_id=call.request_id)
 
     def _check_answer(self, model: ServedModel, options: Options, images: int) -> None:
@@ -211,7 +226,12 @@ class Classifier:
         async def dispatch() -> Answer:
             nonlocal dispatched
             dispatched = time.monotonic()
-            answer = await self._run(model, job)
+            try:
+                answer = await self._run(model, job)
+            except WorkerLost:
+                # To classify twice harms nobody. Not three times: the image itself may be what kills workers.
+                model.metrics.sent_again()
+                answer = await self._run(model, job)
             model.metrics.batch(answer)
             return answer
 
@@ -221,6 +241,8 @@ class Classifier:
             answer = await model.admission.run(place, dispatch, deadline=deadline)
             timing = _timing(answer, entered, dispatched)
             result = read_result(answer.results[0], job, model)
+        except DeadlineExceeded as error:
+            result = error if model.workers.alive else WorkerLost(REPLACED, retry_after=model.workers.load_seconds)
         except ServingError as error:
             result = error
         except asyncio.CancelledError:

@@ -119,8 +119,10 @@ def _stop_on_signals() -> asyncio.Event:
 def _announce(service: Service, settings: ServeSettings) -> None:
     """The one line on stdout."""
     child = service.torchserve
-    rest, metrics = (f"http://127.0.0.1:{port}" for port in (child.rest_port, child.metrics_port))
-    log.info("torchserve", rest=rest, metrics=f"{metrics}/metrics", grpc=f"127.0.0.1:{child.grpc_port}", pid=child.pid)
+    rest, metrics = (f"http://{child.host}:{port}" for port in (child.rest_port, child.metrics_port))
+    log.info(
+        "torchserve", rest=rest, metrics=f"{metrics}/metrics", grpc=f"{child.host}:{child.grpc_port}", pid=child.pid
+    )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     names = ", ".join(f"{model.name}@{model.version}" for model in service.classifier.models)
     click.echo(

@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import ErrorInfo, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
+from swin_gateway import caller
 from swin_gateway.calls import Calls, Served
 from swin_gateway.classifier import Call, Classifier
 from swin_gateway.errors import DeadlineExceeded, Draining, ServingError
@@ -23,7 +24,6 @@ from swin_gateway.options import DEFAULT_TOP_K, Options
 from swin_gateway.request_id import REQUEST_ID, request_id_from
 from swin_gateway.result import image_result
 from swin_proto.v1.classifier_pb2 import (
-    ClassifyOptions,
     ClassifyRequest,
     ClassifyResponse,
     ClassifyStreamRequest,
@@ -43,6 +43,7 @@ class ServicerContext(Protocol):
     """What is used of grpc.aio's context (its own stub lacks half of it)."""
 
     def invocation_metadata(self) -> Any: ...
+    def peer(self) -> str: ...
     def time_remaining(self) -> float | None: ...
     def set_trailing_metadata(self, metadata: Any) -> None: ...
     async def send_initial_metadata(self, metadata: Any) -> None: ...
@@ -59,7 +60,7 @@ class GrpcApi(ClassifierServicer):
             served.by(self._classifier.models.find(request.model, request.version))
             # One more than is taken: enough to be refused, however many a message holds.
             images = [image.content for image in islice(request.images, self._classifier.max_images + 1)]
-            call = _call(request, images, request.options, context.time_remaining(), served.request_id)
+            call = _call(request, images, context, served.request_id)
             return await self._classifier.classify(call)
         raise AssertionError("abort raises")
 
@@ -155,8 +156,7 @@ class ImageStream:
         self._answers.put_nowait(await self._answer(request))
 
     async def _answer(self, request: ClassifyStreamRequest) -> ClassifyStreamResponse:
-        timeout = self._context.time_remaining()
-        call = _call(request, [request.image.content], request.options, timeout, self._request_id)
+        call = _call(request, [request.image.content], self._context, self._request_id)
         try:
             model, image = await self._classifier.classify_bulk(call)
         except ServingError as error:
@@ -173,10 +173,10 @@ class ImageStream:
 def _call(
     request: ClassifyRequest | ClassifyStreamRequest,
     images: list[bytes],
-    options: ClassifyOptions,
-    timeout: float | None,
+    context: ServicerContext,
     request_id: str,
 ) -> Call:
+    options = request.options
     return Call(
         model=request.model,
         version=request.version,
@@ -187,8 +187,9 @@ def _call(
             embedding=options.embedding,
             class_activation_map=options.class_activation_map,
         ),
-        timeout=timeout,
+        timeout=context.time_remaining(),
         request_id=request_id,
+        caller=caller.of_grpc(context.peer()),
     )
 
 

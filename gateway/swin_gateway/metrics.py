@@ -51,6 +51,7 @@ class Metrics:
         self.abandoned = counter(
             "abandoned_images_total", "Images dispatched whose answer nobody waited for", *model, "cause"
         )
+        self.sent_again = counter("sent_again_images_total", "Images sent once more, their worker being lost", *model)
         self.compile_events = counter("compile_events_total", "Compiled by workers that were ready: stays 0", *model)
         self.engine_fallback = gauge("engine_fallback", "1 while a safe default serves, not what was tuned", *model)
         self.in_flight = gauge("in_flight_requests", "Calls being answered now")
@@ -80,6 +81,7 @@ class ModelMetrics:
         self._batch_padding = metrics.batch_padding.labels(*self._labels)
         self._queue_depth = metrics.queue_depth.labels(*self._labels)
         self._expired = metrics.expired.labels(*self._labels)
+        self._sent_again = metrics.sent_again.labels(*self._labels)
         self._compile_events = metrics.compile_events.labels(*self._labels)
         self._engine_fallback = metrics.engine_fallback.labels(*self._labels)
         self._metrics = metrics
@@ -107,6 +109,9 @@ class ModelMetrics:
 
     def abandoned(self, cause: str) -> None:
         self._metrics.abandoned.labels(*self._labels, cause).inc()
+
+    def sent_again(self) -> None:
+        self._sent_again.inc()
 
     def compiled(self, compiles: int) -> None:
         self._compile_events.inc(compiles)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -37,12 +38,24 @@ class WorkerHealth:
     """The most that each has told of: what it compiled since it was ready."""
     notes: dict[int, str] = field(default_factory=dict)
     """Why a safe default serves in it; empty if what was tuned does."""
-    loaded: bool = False
-    """True from the first answer on; a worker that dies later is replaced, and its work waits."""
+    load_seconds: float = math.nan
+    """From the start to the first answer: how long a worker's replacement takes too."""
+    started_at: float = field(default_factory=time.monotonic)
 
     def answered(self, pid: int) -> None:
         self.answered_at[pid] = time.monotonic()
-        self.loaded = True
+        if not self.loaded:
+            self.load_seconds = self.answered_at[pid] - self.started_at
+
+    @property
+    def loaded(self) -> bool:
+        """From the first answer on; a worker that dies later is replaced, and its work waits."""
+        return not math.isnan(self.load_seconds)
+
+    @property
+    def alive(self) -> bool:
+        """Whether a worker that has answered exists; it may hang."""
+        return any(map(alive, self.answered_at))
 
     def compiled(self, pid: int, compiles: int) -> int:
         """How much of a worker's own count is news. Answers may overtake each other, so a lower count says nothing."""

@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
+from swin_gateway import caller
 from swin_gateway.body import BodyReader, JsonBody
 from swin_gateway.calls import Calls, Served
 from swin_gateway.classifier import Call, Classifier
@@ -190,6 +191,7 @@ class RestApi:
                 options=asked.options,
                 timeout=deadline - time.monotonic(),
                 request_id=call.request_id,
+                caller=caller.of_rest(request.client),
             )
         )
         response = await _unless_disconnected(request, answer)

@@ -74,7 +74,7 @@ class Service:
             heap_mb=settings.java_heap_mb,
             max_message_bytes=hop_bytes,
         )
-        self._workers = WorkerClient(f"127.0.0.1:{self.torchserve.grpc_port}", max_message_bytes=hop_bytes)
+        self._workers = WorkerClient(f"{self.torchserve.host}:{self.torchserve.grpc_port}", max_message_bytes=hop_bytes)
         models = [
             ServedModel(
                 archive,

@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "SWINSERVE_"
 # Variables of the other parts of the same distribution, and what the gateway itself hands to its children.
-OTHER_PARTS = {"SWINSERVE_SERVER", "SWINSERVE_TUNE", "SWINSERVE_CONFIG", "SWINSERVE_PARENT_PID"}
+OTHER_PARTS = {f"SWINSERVE_{name}" for name in ("SERVER", "TUNE", "CONFIG", "PARENT_PID", "FAULTS")}
 # What Kubernetes injects for a Service whose name starts with "swinserve"; some have the names of our own ports.
 KUBERNETES_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_\w+)?)=|_PORT=(tcp|udp)://")
 

@@ -64,7 +64,8 @@ class TorchServe:
         self._pump: asyncio.Task[None] | None = None
         self.fatal: asyncio.Queue[str] = asyncio.Queue()
         """The reason, each time a worker says that its model cannot be loaded."""
-        self.rest_port, self.grpc_port, self.metrics_port, *self._management_ports = free_ports(5)
+        self.host = loopback_address(os.getpid())
+        self.rest_port, self.grpc_port, self.metrics_port, *self._management_ports = free_ports(5, self.host)
 
     @property
     def pid(self) -> int:
@@ -156,12 +157,12 @@ class TorchServe:
         names = ",".join(f"{a.manifest.name}-{a.manifest.version}.mar" for a in self._archives)
         management, grpc_management = self._management_ports
         properties = {
-            "inference_address": f"http://127.0.0.1:{self.rest_port}",
-            "management_address": f"http://127.0.0.1:{management}",
-            "metrics_address": f"http://127.0.0.1:{self.metrics_port}",
-            "grpc_inference_address": "127.0.0.1",
+            "inference_address": f"http://{self.host}:{self.rest_port}",
+            "management_address": f"http://{self.host}:{management}",
+            "metrics_address": f"http://{self.host}:{self.metrics_port}",
+            "grpc_inference_address": self.host,
             "grpc_inference_port": self.grpc_port,
-            "grpc_management_address": "127.0.0.1",
+            "grpc_management_address": self.host,
             "grpc_management_port": grpc_management,
             "load_models": names,
             "allowed_urls": "file://none",
@@ -213,12 +214,18 @@ def _torchserve_home() -> Path:
     return Path(spec.submodule_search_locations[0]).parent
 
 
-def free_ports(count: int) -> list[int]:
-    """`count` different loopback ports that are free now."""
+def loopback_address(pid: int) -> str:
+    """One of Linux's 16 million, for each process another: TorchServe binds its ports seconds after they were chosen,
+    and until then another service that starts could be given the same ones."""
+    return f"127.{64 + (pid >> 16) % 64}.{pid >> 8 & 255}.{pid & 255}"
+
+
+def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
+    """`count` different ports of a loopback address that are free now."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
-            each.bind(("127.0.0.1", 0))
+            each.bind((host, 0))
         return [each.getsockname()[1] for each in sockets]
     finally:
         for each in sockets:

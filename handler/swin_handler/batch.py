@@ -48,8 +48,17 @@ class Facts:
 
 
 class Pipeline:
-    def __init__(self, decode: Callable[[bytes], Decoded], engine: Engine, pool: Executor) -> None:
+    def __init__(
+        self,
+        decode: Callable[[bytes], Decoded],
+        engine: Engine,
+        pool: Executor,
+        *,
+        before_forward: Callable[[], None] = lambda: None,
+    ) -> None:
+        """before_forward: what it raises is taken as the forward pass's own failure"""
         self._decode = decode
+        self._before_forward = before_forward
         self._engine = engine
         self._pool = pool
 
@@ -113,6 +122,7 @@ class Pipeline:
 
     def _answer(self, rows: Sequence[_Row]) -> list[Result]:
         """One forward pass; whatever else reads the device happens in here, where its errors are understood."""
+        self._before_forward()
         outputs = self._engine.run(torch.stack([image.pixels for _, image in rows]))  # of (B, H, W, 3)
         embeddings = _embeddings(outputs, [request for request, _ in rows])
         results: list[Result] = []

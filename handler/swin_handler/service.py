@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import torch
 
-from swin_handler import cpus, engine, job, model, raw
+from swin_handler import cpus, engine, faults, job, model, raw
 from swin_handler.batch import Facts, Pipeline
 from swin_handler.config import Abilities, HandlerConfig, Manifest
 from swin_handler.decode import Decoder, limit_pillow
@@ -78,7 +78,7 @@ class Service:
             manifest.name, manifest.version, made.backend, device, made.dtype,
             ",".join(map(str, made.buckets)), threads, os.getpid(),
         )  # fmt: skip
-        return cls(Pipeline(decoder, made, pool), loaded, made)
+        return cls(Pipeline(decoder, made, pool, before_forward=faults.from_environment()), loaded, made)
 
     def handle(self, rows: Sequence[Row], context: Context) -> list[bytes]:
         """One answer per row, in order."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable
@@ -40,9 +41,9 @@ class Pipeline:
 
         return run  # type: ignore[return-value]
 
-    def call(self, number: int, *, seconds: float = 5.0) -> asyncio.Task[int]:
+    def call(self, number: int, *, seconds: float = 5.0, caller: str = "a") -> asyncio.Task[int]:
         """Takes a place now and runs in a task."""
-        (place,) = self.admission.admit(1)
+        (place,) = self.admission.admit(1, caller=caller)
         deadline = time.monotonic() + seconds
         return asyncio.create_task(self.admission.run(place, self.dispatch(number), deadline=deadline))
 
@@ -63,13 +64,13 @@ async def test_an_images_way_is_queue_then_dispatch_then_answer() -> None:
 
 async def test_all_images_of_a_call_are_admitted_or_none() -> None:
     pipeline = Pipeline(queue_size=3)
-    places = pipeline.admission.admit(2)
+    places = pipeline.admission.admit(2, caller="a")
     with pytest.raises(Overloaded) as shed:
-        pipeline.admission.admit(2)
+        pipeline.admission.admit(2, caller="a")
     assert shed.value.retry_after == 1.0
     assert pipeline.admission.waiting == 2
     assert pipeline.value("queue_images") == 2
-    assert len(pipeline.admission.admit(1)) == 1
+    assert len(pipeline.admission.admit(1, caller="a")) == 1
     for place in places:
         place.leave()
     assert pipeline.admission.waiting == 1
@@ -77,7 +78,7 @@ async def test_all_images_of_a_call_are_admitted_or_none() -> None:
 
 async def test_leaving_a_place_twice_is_harmless() -> None:
     pipeline = Pipeline()
-    first, _ = pipeline.admission.admit(2)
+    first, _ = pipeline.admission.admit(2, caller="a")
     first.leave()
     first.leave()
     assert pipeline.admission.waiting == 1
@@ -207,7 +208,7 @@ async def test_an_error_of_an_abandoned_call_is_nobodys_and_frees_its_slot() -> 
         await pipeline.gate.wait()
         raise RuntimeError("too late to matter")
 
-    (place,) = pipeline.admission.admit(1)
+    (place,) = pipeline.admission.admit(1, caller="a")
     with pytest.raises(DeadlineExceeded):
         await pipeline.admission.run(place, fail, deadline=time.monotonic() + 0.02)
     pipeline.gate.set()
@@ -221,7 +222,7 @@ async def test_an_error_of_the_call_is_the_callers() -> None:
     async def fail() -> None:
         raise RuntimeError("broken")
 
-    (place,) = pipeline.admission.admit(1)
+    (place,) = pipeline.admission.admit(1, caller="a")
     with pytest.raises(RuntimeError, match="broken"):
         await pipeline.admission.run(place, fail, deadline=time.monotonic() + 1)
     await asyncio.sleep(0)
@@ -230,8 +231,8 @@ async def test_an_error_of_the_call_is_the_callers() -> None:
 
 async def test_a_bulk_caller_waits_for_room_instead_of_being_shed() -> None:
     pipeline = Pipeline(queue_size=1)
-    (place,) = pipeline.admission.admit(1)
-    waiting = [asyncio.create_task(pipeline.admission.admit_when_room()) for _ in range(2)]
+    (place,) = pipeline.admission.admit(1, caller="a")
+    waiting = [asyncio.create_task(pipeline.admission.admit_when_room(caller="a")) for _ in range(2)]
     await asyncio.sleep(0.01)
     assert not any(task.done() for task in waiting)
     place.leave()
@@ -251,24 +252,24 @@ async def test_a_full_queue_says_how_long_it_will_take() -> None:
     await asyncio.sleep(0.2)
     pipeline.gate.set()
     await asyncio.gather(*slow)
-    pipeline.admission.admit(200)
+    pipeline.admission.admit(200, caller="a")
     with pytest.raises(Overloaded, match="200 images wait") as shed:
-        pipeline.admission.admit(1)
+        pipeline.admission.admit(1, caller="a")
     assert shed.value.retry_after is not None
     assert 10 <= shed.value.retry_after <= 60  # 0.2 s for two images at once: about 0.1 s each, 200 of them
 
 
 async def test_a_call_whose_deadline_the_queue_will_pass_is_refused_at_once() -> None:
     pipeline = Pipeline(batch_size=1, queue_size=200)
-    pipeline.admission.admit(100, deadline=time.monotonic() + 0.01)  # the rate is unknown yet: nobody is refused
+    pipeline.admission.admit(100, caller="a", deadline=time.monotonic() + 0.01)  # at no known rate
     slow = [pipeline.call(number) for number in range(2)]
     await asyncio.sleep(0.2)
     pipeline.gate.set()
     await asyncio.gather(*slow)
     with pytest.raises(DeadlineUnreachable) as shed:
-        pipeline.admission.admit(1, deadline=time.monotonic() + 2)
+        pipeline.admission.admit(1, caller="a", deadline=time.monotonic() + 2)
     assert shed.value.retry_after is not None
-    pipeline.admission.admit(1, deadline=time.monotonic() + 120)
+    pipeline.admission.admit(1, caller="a", deadline=time.monotonic() + 120)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -288,7 +289,7 @@ async def test_no_place_and_no_slot_is_ever_lost(seed: int) -> None:
     async def caller() -> None:
         await asyncio.sleep(dice.random() * 0.1)
         try:
-            places = pipeline.admission.admit(dice.randint(1, 4))
+            places = pipeline.admission.admit(dice.randint(1, 4), caller=dice.choice("abc"))
         except Overloaded:
             return
         try:
@@ -319,3 +320,57 @@ async def test_no_place_and_no_slot_is_ever_lost(seed: int) -> None:
     assert len(pipeline.started) == 4  # the window is what it was
     pipeline.gate.set()
     await asyncio.gather(*calls)
+
+
+async def test_callers_take_turns_however_many_images_one_sends() -> None:
+    pipeline = Pipeline(batch_size=1, queue_size=100)
+    flood = [pipeline.call(number, caller="flood") for number in range(60)]
+    await until(lambda: len(pipeline.started) == 2)
+    modest = [pipeline.call(100 + number, caller="modest") for number in range(10)]
+    third = [pipeline.call(200 + number, caller="third") for number in range(5)]
+    pipeline.gate.set()
+    await asyncio.gather(*flood, *modest, *third)
+    served = pipeline.started[2:]
+    assert served[:15] == [number for at in range(5) for number in (2 + at, 100 + at, 200 + at)]
+    assert served[15:25] == [number for at in range(5, 10) for number in (2 + at, 100 + at)]
+    pipeline.assert_empty()
+
+
+async def test_a_flood_leaves_room_for_others() -> None:
+    pipeline = Pipeline(queue_size=90)
+    pipeline.admission.admit(90, caller="flood")
+    with pytest.raises(Overloaded):
+        pipeline.admission.admit(1, caller="flood")
+    pipeline.admission.admit(20, caller="modest")
+    pipeline.admission.admit(5, caller="third")
+    held = 115
+    for caller in map(str, range(100)):  # each newcomer finds less, and all of them together a bounded number
+        with contextlib.suppress(Overloaded):
+            held += len(pipeline.admission.admit(1, caller=caller))
+    assert pipeline.admission.waiting == held <= 120
+
+
+async def test_a_caller_that_waits_little_is_not_refused_for_what_a_flood_waits() -> None:
+    pipeline = Pipeline(batch_size=1, queue_size=200)
+    slow = [pipeline.call(number) for number in range(2)]
+    await asyncio.sleep(0.2)
+    pipeline.gate.set()
+    await asyncio.gather(*slow)  # about 0.1 s for each image
+    pipeline.admission.admit(150, caller="flood")
+    with pytest.raises(DeadlineUnreachable):
+        pipeline.admission.admit(1, caller="flood", deadline=time.monotonic() + 5)
+    pipeline.admission.admit(1, caller="modest", deadline=time.monotonic() + 5)
+    with pytest.raises(DeadlineUnreachable):
+        pipeline.admission.admit(40, caller="modest", deadline=time.monotonic() + 5)
+
+
+async def test_a_turn_that_comes_as_its_owner_goes_is_the_next_ones() -> None:
+    pipeline = Pipeline(batch_size=1)
+    calls = [pipeline.call(number) for number in range(4)]
+    await until(lambda: len(pipeline.started) == 2)
+    pipeline.gate.set()
+    await until(lambda: pipeline.ended)
+    calls[2].cancel()
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert results[3] == 3
+    pipeline.assert_empty()

@@ -154,7 +154,7 @@ async def test_what_cannot_be_answered_is_refused_over_grpc(
 
 async def test_a_refused_option_takes_no_place_in_a_full_queue() -> None:
     served = gateway([archive_of(**UNABLE)], queue_size=1)
-    served.model.admission.admit(1)
+    served.model.admission.admit(1, caller="")
     assert (await over_rest(served, "embedding=true", 400))["error"]["reason"] == "INVALID_REQUEST"
 
 

@@ -116,7 +116,7 @@ async def test_a_load_of_nothing_but_bad_images_does_not_make_it_unready(served:
     served.workers.reply = lambda job: (
         answer_to(job) if job.request_id == "canary" else error_to(job, Error.UNDECODABLE)
     )
-    (place,) = served.model.admission.admit(1)
+    (place,) = served.model.admission.admit(1, caller="a")
     never = asyncio.Event()
     busy = asyncio.create_task(served.model.admission.run(place, never.wait, deadline=time.monotonic() + 60))
     silent_for(served, STALE_SECONDS - 0.05)

@@ -110,7 +110,7 @@ async def test_each_model_describes_its_own_labels(several: Gateway) -> None:
 
 async def test_the_queue_of_one_is_not_the_queue_of_another() -> None:
     served = gateway([archive_of("a"), archive_of("b")], queue_size=1)
-    served.models[0].admission.admit(1)
+    served.models[0].admission.admit(1, caller="")
     async with served.rest() as client:
         full = await client.post("/v1/models/a:classify", content=PNG)
         free = await client.post("/v1/models/b:classify", content=PNG)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import ipaddress
 import re
 import signal
 import socket
@@ -15,7 +16,7 @@ from structlog.testing import capture_logs
 
 from swin_gateway.archive import read_archive
 from swin_gateway.errors import StartError
-from swin_gateway.torchserve import TAIL_LINES, TorchServe, free_ports
+from swin_gateway.torchserve import TAIL_LINES, TorchServe, free_ports, loopback_address
 
 from .assembly import until
 from .samples import write_archive
@@ -150,7 +151,7 @@ async def test_everything_it_binds_is_on_loopback_on_five_ports(started: Started
     ports = set()
     for key, value in properties.items():
         if key.endswith("_address"):
-            assert "127.0.0.1" in value, key
+            assert torchserve.host in value, key
             ports |= set(re.findall(r":(\d+)$", value))
         if key.endswith("_port"):
             ports.add(value)
@@ -198,6 +199,13 @@ async def test_a_process_that_cannot_be_started_is_a_start_error(
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(StartError, match="cannot start TorchServe"):
         await started.make().start()
+
+
+def test_services_that_start_together_have_loopback_addresses_of_their_own() -> None:
+    addresses = {loopback_address(pid) for pid in (1, 2, 255, 256, 65535, 65536, 2**22 - 1)}
+    assert len(addresses) == 7
+    assert all(ipaddress.ip_address(address).is_loopback for address in addresses)
+    assert "127.0.0.1" not in addresses
 
 
 def test_free_ports_are_different_and_free() -> None:
