@@ -13,6 +13,8 @@ OURSELVES := $(UV) pip install --quiet --python $(BIN)/python --no-deps --no-bui
 ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem),)
 export UV_SYSTEM_CERTS ?= true
 endif
+# Most tests wait for a process, so two files of them run at a time.
+BESIDE := -n 2 --dist loadfile
 MODEL := model_store/swin_digits-1.0.mar
 
 .PHONY: help setup demo serve test test-full gpu lint format typecheck check proto proto-check lock train load \
@@ -64,10 +66,10 @@ serve: $(MODEL)  ## start the service on the default model and stay (SWINSERVE_*
 
 test: .venv/.dev .venv-proto/.done  ## what CI runs: lint, types, contracts, unit and e2e tests with coverage
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/python -m pytest --cov --cov-report=term -m "not gpu and not slow"
+	@$(BIN)/python -m pytest $(BESIDE) --cov --cov-report=term -m "not gpu and not slow"
 
 test-full: .venv/.dev .venv-proto/.done check  ## the same and the minutes-long tests
-	@$(BIN)/python -m pytest --cov --cov-report=term -m "not gpu"
+	@$(BIN)/python -m pytest $(BESIDE) --cov --cov-report=term -m "not gpu"
 
 gpu: .venv/.dev  ## everything that needs a CUDA device
 	@$(BIN)/python -m pytest -m gpu

@@ -24,8 +24,9 @@ WORKER = """
 import json, sys, time
 folder, began = sys.argv[1], float(sys.argv[2])
 sys.path.insert(0, folder)
-import yaml
+import swinserve_entry
 from pathlib import Path
+import yaml
 from swin_handler import engine, service
 imported = time.time()
 load, seconds = engine.load, {}

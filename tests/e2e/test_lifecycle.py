@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 import time
+import uuid
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -80,24 +81,22 @@ def serve_command(*arguments: object) -> list[str]:
 
 def refused(*arguments: object, environment: dict[str, str] | None = None) -> str:
     """Stderr of a `swinserve serve` that must end with code 2 and one clear line, and leave nothing running."""
-    before = torchserve_pids()
-    result = subprocess.run(
-        serve_command(*arguments), capture_output=True, text=True, timeout=60, env=os.environ | (environment or {})
-    )
+    mark = str(uuid.uuid4())  # tells its processes from those of tests that run beside this one
+    marked = os.environ | {"TEST_MARK": mark} | (environment or {})
+    result = subprocess.run(serve_command(*arguments), capture_output=True, text=True, timeout=60, env=marked)
     assert result.returncode == 2, result.stderr
     lines = result.stderr.strip().splitlines()
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("swinserve: ")
     assert not result.stdout
-    until(lambda: torchserve_pids() <= before, 5)
+    until(lambda: not marked_processes(mark), 5)
     return lines[0]
 
 
-def torchserve_pids() -> set[int]:
-    """Of every JVM and worker of ours on this machine."""
-    ours = ("org.pytorch.serve.ModelServer", "model_service_worker.py")
-    processes = psutil.process_iter(["cmdline"])
-    return {each.pid for each in processes if any(word in " ".join(each.info["cmdline"] or ()) for word in ours)}
+def marked_processes(mark: str) -> list[psutil.Process]:
+    """Those that have `mark` in their environment, which JVM and workers inherit."""
+    processes = psutil.process_iter(["environ"])
+    return [each for each in processes if mark in (each.info["environ"] or {}).values()]
 
 
 def test_it_is_live_but_not_ready_while_loading_and_ready_after_a_forward_pass(store: Path, tmp_path: Path) -> None:

@@ -69,19 +69,10 @@ def measure(actual: torch.Tensor, expected: torch.Tensor, truth: torch.Tensor) -
 
 
 def show(found: dict[str, Agreement], console: Console) -> None:
-    """found: backend -> its agreement; one row each"""
-    headers = ("Same class", "95 % interval", "Largest score change", "Off by", "Right", "Right in float32")
-    made = table.table("int8 by", *headers, numbers=headers)
-    for backend, agreement in found.items():
-        low, high = interval(agreement.same, agreement.images)
-        made.add_row(
-            backend,
-            _share(agreement.same, agreement.images),
-            f"{low:.1%} – {high:.1%}",
-            f"{agreement.largest_score_change:.3f}",
-            f"{agreement.relative_l2:.0e}",
-            *(_share(right, agreement.known) for right in (agreement.right, agreement.right_float32)),
-        )
+    """found: backend -> its agreement; one column each"""
+    made = table.table("int8 by", *found, numbers=tuple(found))
+    for what, of in _ROWS.items():
+        made.add_row(what, *map(of, found.values()))
     console.print(
         made, "", "Against float32, on images that nothing was calibrated with. Off by: relative L2 of logits."
     )
@@ -108,3 +99,13 @@ def interval(same: int, images: int) -> tuple[float, float]:
 
 def _share(part: int, whole: int) -> str:
     return f"{part} of {whole} ({part / whole:.1%})" if whole else "not known"
+
+
+_ROWS: dict[str, Callable[[Agreement], str]] = {
+    "Same class": lambda of: _share(of.same, of.images),
+    "95 % interval": lambda of: "{:.1%} – {:.1%}".format(*interval(of.same, of.images)),
+    "Largest score change": lambda of: f"{of.largest_score_change:.3f}",
+    "Off by": lambda of: f"{of.relative_l2:.0e}",
+    "Right": lambda of: _share(of.right, of.known),
+    "Right in float32": lambda of: _share(of.right_float32, of.known),
+}
