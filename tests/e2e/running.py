@@ -74,8 +74,11 @@ class Running:
         (jvm,) = psutil.Process(self.pid).children()
         return jvm
 
+    def workers(self) -> list[psutil.Process]:
+        return [child for child in self.jvm().children() if "model_service_worker" in " ".join(child.cmdline())]
+
     def worker(self) -> psutil.Process:
-        (worker,) = [child for child in self.jvm().children() if "model_service_worker" in " ".join(child.cmdline())]
+        (worker,) = self.workers()
         return worker
 
     def processes(self) -> list[psutil.Process]:
@@ -143,6 +146,12 @@ def status(url: str) -> int:
         return error.code
     except OSError:
         return 0
+
+
+def value(metrics: str, name: str) -> float:
+    """A series' sum over its labels, of the metrics' text."""
+    rows = [line.rpartition(" ") for line in metrics.splitlines() if not line.startswith("#")]
+    return sum(float(number) for series, _, number in rows if series.partition("{")[0] == f"swinserve_{name}")
 
 
 def gone(processes: list[psutil.Process]) -> bool:

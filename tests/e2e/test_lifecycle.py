@@ -25,48 +25,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 import swinserve
 from swin_proto.v1.classifier_pb2 import ClassifyStreamRequest, Image
 from swin_proto.v1.classifier_pb2_grpc import ClassifierStub
+from tests.e2e.callers import Callers
 from tests.e2e.running import FREE_PORTS, SWINSERVE, Running, get, gone, service, status, until
-
-
-class Callers:
-    """Threads that classify one image over and over, and count how each call ended."""
-
-    def __init__(self, url: str, image: Path, *, label: str, count: int) -> None:
-        self.outcomes: Counter[str] = Counter()
-        self._url, self._image, self._label = url, image.read_bytes(), label
-        self._end = threading.Event()
-        self._threads = [threading.Thread(target=self._call) for _ in range(count)]
-        for thread in self._threads:
-            thread.start()
-
-    def _call(self) -> None:
-        with swinserve.Client(self._url) as client:
-            while not self._end.is_set():
-                try:
-                    answer = client.classify(self._image)
-                    right = answer.results[0].predictions[0].label == self._label
-                    self.outcomes["right" if right else "wrong"] += 1
-                except swinserve.SwinserveError as error:
-                    self.outcomes["refused" if never_begun(error) else error.reason] += 1
-                    time.sleep(0.05)
-
-    def stop(self) -> Counter[str]:
-        self._end.set()
-        for thread in self._threads:
-            thread.join(20)
-        return self.outcomes
-
-
-def never_begun(error: swinserve.SwinserveError) -> bool:
-    """Whether the service had not begun the call: nobody listened any more, or gRPC shut down under it.
-
-    The service's first act on every gRPC call is to send its request id, so a call that got none was never accepted.
-    """
-    if "Connection refused" in error.message:
-        return True
-    cause = error.__cause__
-    begun = not isinstance(cause, grpc.Call) or any(key == "x-request-id" for key, _ in cause.initial_metadata() or ())
-    return "shut down before it took the call" in error.message and not begun
 
 
 @pytest.fixture
@@ -125,8 +85,7 @@ def test_without_a_java_on_the_machine_the_wheels_jre_runs_it(store: Path, tmp_p
 
 
 def test_a_killed_worker_makes_it_unready_and_its_successor_ready_again(running: Running, digit: Path) -> None:
-    label = digit.name.split("-")[0]
-    callers = Callers(running.grpc, digit, label=label, count=4)
+    callers = Callers(running.grpc, digit, count=4)
     until(lambda: callers.outcomes["right"] > 50, 30)
     worker = running.worker()
     worker.kill()
@@ -138,8 +97,7 @@ def test_a_killed_worker_makes_it_unready_and_its_successor_ready_again(running:
     print(f"worker killed: not ready after {unready:.2f} s, ready again {back:.1f} s later, calls: {dict(outcomes)}")
     assert running.worker().pid != worker.pid
     assert not outcomes["wrong"]
-    assert set(outcomes) <= {"right", "WORKER_LOST", "DEADLINE_EXCEEDED"}
-    assert outcomes["WORKER_LOST"] <= 4  # at most what was under way
+    assert set(outcomes) <= {"right", "WORKER_LOST"}  # lost are those whose deadline came before the successor
 
 
 def test_health_watch_follows_readiness(running: Running) -> None:
@@ -167,8 +125,7 @@ def test_health_watch_follows_readiness(running: Running) -> None:
 
 def test_sigterm_under_load_loses_nothing_that_was_accepted(store: Path, tmp_path: Path, digit: Path) -> None:
     with service(tmp_path, "swin_digits", "--model-store", store, grace=1.0) as running:
-        label = digit.name.split("-")[0]
-        both = [Callers(url, digit, label=label, count=4) for url in (running.grpc, running.http)]
+        both = [Callers(url, digit, count=4) for url in (running.grpc, running.http)]
         until(lambda: all(callers.outcomes["right"] > 50 for callers in both), 30)
         processes = running.processes()
         running.process.send_signal(signal.SIGTERM)

@@ -1,0 +1,314 @@
+"""What can break, broken on purpose in the real service; docs/reliability.md has a row for each."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+
+import swinserve
+from swin_proto.v1.classifier_pb2 import ClassifyRequest, Image
+from swin_proto.v1.classifier_pb2_grpc import ClassifierStub
+from tests.e2e.callers import calling, further
+from tests.e2e.running import FREE_PORTS, SWINSERVE, Running, get, service, until, value
+
+MODEL = ("swin_digits", "--model-store")
+
+
+@pytest.fixture
+def running(store: Path, tmp_path: Path) -> Iterator[Running]:
+    with service(tmp_path, *MODEL, store) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose swin_digits has two workers."""
+    store = tmp_path_factory.mktemp("two")
+    command = [SWINSERVE, "build", "swin_digits", "--workers", "2", "--model-store", store]
+    subprocess.run(command, check=True, capture_output=True)
+    return store
+
+
+def label(image: Path) -> str:
+    return image.name.split("-")[0]
+
+
+def classify(url: str, image: Path, timeout: float = 60.0) -> str:
+    with swinserve.Client(url) as client:
+        return client.classify(image, timeout=timeout).results[0].predictions[0].label
+
+
+def test_of_two_workers_one_may_die_and_callers_see_nothing(two_workers: Path, tmp_path: Path, digit: Path) -> None:
+    with service(tmp_path, *MODEL, two_workers) as running:
+        until(lambda: len(running.workers()) == 2, 30)
+        with calling(running.grpc, running.http, image=digit, count=4) as both:
+            further(both, 50, 30)
+            time.sleep(3)  # so that the second has loaded too
+            victim = running.workers()[0]
+            victim.kill()
+            until(lambda: len([each for each in running.workers() if each.pid != victim.pid]) == 2, 60)
+            further(both, 50, 30)
+        outcomes = [dict(callers.outcomes) for callers in both]
+        again = value(get(running.metrics), "sent_again_images_total")
+        print(f"one of two workers killed: grpc {outcomes[0]}, http {outcomes[1]}, sent again {again:.0f}")
+        assert [set(each) for each in outcomes] == [{"right"}, {"right"}]
+
+
+def test_with_one_worker_only_those_with_too_little_time_hear_of_its_death(running: Running, digit: Path) -> None:
+    with calling(running.grpc, running.http, image=digit, count=2, timeout=60) as patient:
+        further(patient, 50, 30)
+        running.worker().kill()
+        lost: dict[str, swinserve.SwinserveError] = {}
+        until(lambda: not running.ready(), 5)
+        for url in (running.grpc, running.http):
+            with pytest.raises(swinserve.Unavailable) as error, swinserve.Client(url) as client:
+                client.classify(digit, timeout=1.0)
+            lost[url] = error.value
+        back = until(running.ready, 90)
+        further(patient, 1, 30)
+    print(f"one worker killed: ready again after {back:.1f} s; {[dict(callers.outcomes) for callers in patient]}")
+    assert {error.reason for error in lost.values()} == {"WORKER_LOST"}
+    assert all(error.retry_after for error in lost.values())
+    assert [set(callers.outcomes) for callers in patient] == [{"right"}, {"right"}]
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_is_replaced_and_its_callers_meet_their_deadlines(running: Running, digit: Path) -> None:
+    hung = running.worker()
+    with calling(running.grpc, image=digit, count=4, timeout=2) as (callers,):
+        further([callers], 20, 30)
+        hung.send_signal(signal.SIGSTOP)
+        unready = until(lambda: not running.ready(), 20)
+        back = until(running.ready, 150)
+        further([callers], 1, 10)
+    print(f"worker hung: not ready after {unready:.0f} s, ready again {back:.0f} s later; {dict(callers.outcomes)}")
+    assert running.worker().pid != hung.pid
+    assert set(callers.outcomes) <= {"right", "DEADLINE_EXCEEDED", "DEADLINE_UNREACHABLE", "OVERLOADED", "WORKER_LOST"}
+    assert callers.slowest < 3.5
+
+
+def test_torchserve_that_stalls_costs_no_more_than_the_deadline(running: Running, digit: Path) -> None:
+    with calling(running.grpc, running.http, image=digit, count=4, timeout=1.5) as both:
+        further(both, 20, 30)
+        running.jvm().send_signal(signal.SIGSTOP)
+        time.sleep(5)
+        running.jvm().send_signal(signal.SIGCONT)
+        back = further(both, 1, 15)
+    outcomes = [dict(callers.outcomes) for callers in both]
+    print(f"TorchServe stalled for 5 s: answers again after {back:.1f} s; grpc {outcomes[0]}, http {outcomes[1]}")
+    for callers in both:
+        assert set(callers.outcomes) <= {"right", "DEADLINE_EXCEEDED", "DEADLINE_UNREACHABLE", "OVERLOADED"}
+        assert callers.outcomes["DEADLINE_EXCEEDED"]
+        assert callers.slowest < 2.5
+
+
+@pytest.fixture
+def faulty(store: Path, tmp_path: Path) -> Iterator[tuple[Running, Path]]:
+    """A service whose worker fails as a file says, and that file."""
+    faults = tmp_path / "faults"
+    with service(tmp_path, *MODEL, store, environment={"SWINSERVE_FAULTS": str(faults)}) as running:
+        yield running, faults
+
+
+def happen(fault: str, faults: Path) -> None:
+    whole = faults.with_suffix(".new")
+    whole.write_text(fault)
+    whole.rename(faults)
+
+
+def test_the_devices_faults_reach_no_caller(faulty: tuple[Running, Path], digit: Path) -> None:
+    """Out of memory: the batch is tried in halves. A lost context: the worker ends, and its jobs go to the next."""
+    running, faults = faulty
+    worker = running.worker()
+    happen("out-of-memory", faults)
+    assert classify(running.grpc, digit) == label(digit)
+    assert not faults.exists()
+    assert running.worker().pid == worker.pid
+    happen("cuda-error", faults)
+    started = time.monotonic()
+    assert classify(running.grpc, digit) == label(digit)
+    print(f"context lost: answered by the next worker after {time.monotonic() - started:.1f} s")
+    assert not faults.exists()
+    assert running.worker().pid != worker.pid
+    assert "CUDA context lost" in running.log
+
+
+def test_a_full_disk_under_the_log_stops_nothing(store: Path, tmp_path: Path, digit: Path) -> None:
+    (tmp_path / "stderr").symlink_to("/dev/full")
+    with service(tmp_path, *MODEL, store, "--log-level", "debug") as running:
+        for url in (running.grpc, running.http):
+            assert classify(url, digit) == label(digit)
+        with pytest.raises(swinserve.NotFound), swinserve.Client(running.http) as client:
+            client.classify(digit, model="nobody")
+        assert running.stop() == 0
+
+
+def test_callers_that_go_away_leave_nothing_behind(running: Running, digit: Path) -> None:
+    request = ClassifyRequest(images=[Image(content=digit.read_bytes())] * 8)
+    with grpc.insecure_channel(running.grpc.removeprefix("grpc://")) as channel:
+        stub = ClassifierStub(channel)
+        for _ in range(10):
+            calls = [stub.Classify.future(request) for _ in range(20)]
+            time.sleep(0.01)
+            for call in calls:
+                call.cancel()
+    host, _, port = running.http.removeprefix("http://").partition(":")
+    head = f"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: {digit.stat().st_size}\r\n\r\n".encode()
+    for number in range(50):
+        with socket.create_connection((host, int(port)), 5) as connection:
+            connection.sendall(head + digit.read_bytes()[: None if number % 2 else 100])
+    until(lambda: value(get(running.metrics), "in_flight_requests") == 0, 20)
+    assert value(get(running.metrics), "queue_images") == 0
+    with calling(running.grpc, image=digit, count=32) as (callers,):  # twice the slots: none was lost
+        further([callers], 200, 30)
+    assert set(callers.outcomes) == {"right"}
+
+
+def test_a_client_that_reads_or_sends_a_byte_a_second_holds_up_nobody(running: Running, digit: Path) -> None:
+    host, _, port = running.http.removeprefix("http://").partition(":")
+    image = digit.read_bytes()
+    slow: list[socket.socket] = []
+    try:
+        for number in range(40):
+            connection = socket.socket()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            connection.connect((host, int(port)))
+            slow.append(connection)
+            if number % 2:
+                connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 30)
+            else:
+                connection.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+        with calling(running.grpc, running.http, image=digit, count=2) as both:
+            for _ in range(3):
+                time.sleep(1)
+                for number, connection in enumerate(slow):
+                    _ = connection.recv(1) if number % 2 else connection.send(image[:1])
+        assert [set(callers.outcomes) for callers in both] == [{"right"}, {"right"}]
+        assert all(callers.slowest < 2 for callers in both)
+        started = time.monotonic()
+        assert running.stop() == 0  # an unfinished upload has its deadline, an unread answer the drain's
+        print(f"drained in {time.monotonic() - started:.1f} s with slow clients connected")
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+def test_a_jumping_wall_clock_changes_nothing(store: Path, tmp_path: Path, digit: Path) -> None:
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    if not found and not os.environ.get("CI"):
+        pytest.skip("faketime is not installed")
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    jumping = {
+        "LD_PRELOAD": str(found[0]),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    with service(tmp_path, *MODEL, store, environment=jumping) as running:
+        with calling(running.grpc, running.http, image=digit, count=2, timeout=5) as both:
+            for jump in ("+1d", "-1d", "+0"):
+                clock.write_text(jump)
+                further(both, 20, 20)
+                assert running.ready()
+        assert [set(callers.outcomes) for callers in both] == [{"right"}, {"right"}]
+        days = {line["timestamp"][:10] for line in map(json.loads, running.log.splitlines()) if "timestamp" in line}
+        print(f"days in the log: {sorted(days)}")
+        assert running.stop() == 0
+
+
+def rewritten(store: Path, target: Path, member: str) -> Path:
+    """A copy of the default archive with the last bit of a member flipped."""
+    with zipfile.ZipFile(next(store.glob("swin_digits-*.mar"))) as source, zipfile.ZipFile(target, "w") as copy:
+        names = source.namelist()
+        assert any(name.startswith(member) for name in names), names
+        for name in names:
+            content = source.read(name)
+            if name.startswith(member):
+                content = content[:-1] + bytes([content[-1] ^ 1])
+            copy.writestr(name, content)
+    return target
+
+
+def test_a_corrupt_artifact_falls_back_to_the_safe_default_and_says_so(
+    store: Path, tmp_path: Path, digit: Path
+) -> None:
+    damaged = rewritten(store, tmp_path / "damaged.mar", "engine/")
+    with service(tmp_path, damaged) as running:
+        assert classify(running.grpc, digit) == label(digit)
+        assert value(get(running.metrics), "engine_fallback") == 1
+        assert "a safe default serves" in running.log
+
+
+@pytest.mark.parametrize("share", [0.1, 0.9, 0.999])
+def test_a_truncated_archive_is_refused_in_one_line(store: Path, tmp_path: Path, share: float) -> None:
+    whole = next(store.glob("swin_digits-*.mar")).read_bytes()
+    archive = tmp_path / "truncated.mar"
+    archive.write_bytes(whole[: int(len(whole) * share)])
+    ended = subprocess.run([SWINSERVE, "serve", archive, *FREE_PORTS], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr
+    assert "truncated.mar" in ended.stderr
+
+
+def test_of_starts_that_race_for_ports_one_wins_and_the_others_say_why(store: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+        ports = [each.getsockname()[1] for each in (first, second)]
+    taken = ("--http-port", ports[0], "--grpc-port", ports[1], "--metrics-port", "0", "--drain-grace", "0")
+    racers = []
+    for number in range(3):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        racers.append(Running(folder, *MODEL, store, *taken))
+    try:
+        until(lambda: sum(racer.process.poll() is None for racer in racers) == 1, 60)
+        (winner,) = [racer for racer in racers if racer.process.poll() is None]
+        losers = [racer for racer in racers if racer is not winner]
+        winner.wait_ready()
+        for loser in losers:
+            assert loser.process.returncode == 2
+            assert "cannot listen on" in loser.log
+        assert winner.stop() == 0
+    finally:
+        for racer in racers:
+            racer.kill()
+
+
+def test_callers_share_the_service_fairly_when_one_floods(running: Running, digit: Path) -> None:
+    """Each caller has an address of its own; one sends with eight times as many connections as the others."""
+    image = digit.read_bytes()
+    good = dict.fromkeys(("127.0.0.2", "127.0.0.3", "127.0.0.4"), 0)
+    end = threading.Event()
+
+    def call(address: str) -> None:
+        with httpx.Client(transport=httpx.HTTPTransport(local_address=address), timeout=20) as client:
+            while not end.is_set():
+                good[address] += client.post(f"{running.http}/v1/classify", content=image).status_code == 200
+
+    counts = {"127.0.0.2": 128, "127.0.0.3": 24, "127.0.0.4": 24}  # each more than there are slots
+    threads = [
+        threading.Thread(target=call, args=(address,)) for address, count in counts.items() for _ in range(count)
+    ]
+    for thread in threads:
+        thread.start()
+    time.sleep(2)
+    before = dict(good)
+    time.sleep(6)
+    served = {address: good[address] - before[address] for address in good}
+    end.set()
+    for thread in threads:
+        thread.join(30)
+    print(f"128, 24 and 24 callers at once: answers in 6 s {served}")
+    assert max(served.values()) <= 1.5 * min(served.values())
