@@ -18,7 +18,7 @@ BESIDE := -n 2 --dist loadfile
 MODEL := model_store/swin_digits-1.0.mar
 
 .PHONY: help setup demo serve test test-full gpu lint format typecheck check proto proto-check lock train load \
-	bench-gateway bench-model bench-gpu bench-start bench-memory wheel clean
+	bench-gateway bench-model bench-gpu bench-start bench-memory bench-overload rolling soak wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -114,6 +114,15 @@ load: .venv/.dev  ## Locust against a running service: make load URL=http://127.
 
 bench-gateway: .venv/.dev  ## what the gateway costs, against TorchServe's own gRPC port
 	@$(BIN)/python loadtests/bench_gateway.py
+
+bench-overload: .venv/.dev  ## up to three times what the service can take: goodput, p99, refusals
+	@$(BIN)/python loadtests/bench_overload.py
+
+rolling: .venv/.dev  ## restart two services behind HAProxy in turn, under load: no call may fail
+	@$(BIN)/python loadtests/rolling.py
+
+soak: .venv/.dev  ## make soak MINUTES=30: memory, descriptors, threads and p99 over time
+	@$(BIN)/python loadtests/soak.py --minutes $(or $(MINUTES),30)
 
 bench-model: .venv/.dev  ## ours against every other way to run the models, on this CPU; BENCH="--quick" and others
 	@$(BIN)/python loadtests/bench_model.py $(BENCH)

@@ -26,6 +26,7 @@ PORTS = ("--http-port", "0", "--grpc-port", "0", "--metrics-port", "0", "--drain
 class Service:
     http: str
     grpc: str
+    metrics: str
     torchserve_grpc: str
     """host:port of TorchServe's own gRPC, on loopback"""
     pid: int
@@ -46,13 +47,13 @@ def serving(*arguments: str | Path) -> Iterator[Service]:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process:
             try:
                 assert process.stdout is not None
-                announced = re.search(r"at (http://\S+) (grpc://\S+)", process.stdout.readline())
+                announced = re.search(r"at (http://\S+) (grpc://\S+) metrics (http://\S+)", process.stdout.readline())
                 log.seek(0)
                 text = log.read()
                 if announced is None:
                     raise RuntimeError(text)
                 (torchserve,) = re.findall(r'"grpc": "([\d.:]+)"', text)
-                yield Service(announced[1], announced[2], torchserve, process.pid)
+                yield Service(*announced.groups(), torchserve, process.pid)
             finally:
                 process.terminate()
 

@@ -1,0 +1,169 @@
+"""Hours of load: good and malformed input at 70 % of capacity, with what each process holds -> CSV, plot.
+
+`make soak MINUTES=30` runs it. Ctrl-C ends it early and keeps what was measured. Exit code 1 if something grew or an
+answer was wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+import grpc.aio
+import httpx
+from bench_overload import capacity
+from open_loop import OK, Call, Ended, grpc_call, open_loop, percentile
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from running import RESULTS, SAMPLES, Service, build, serving, write
+
+MALFORMED = 0.05
+"""Of the images."""
+SETTLED_MINUTES = 5.0
+"""After which nothing may grow any more."""
+GROWTH = 0.03
+"""Of resident memory, allowed between then and the end."""
+WINDOW_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    minute: float
+    process: str
+    rss_mb: float
+    descriptors: int
+    threads: int
+    queue: float
+    """Images waiting."""
+    p99_seconds: float
+    """Of good calls since the last sample."""
+    good: int
+    refused_rightly: int
+    """Malformed images that got their error."""
+    wrong: int
+    """Anything else."""
+
+
+def mixed(channel: grpc.aio.Channel, seed: int) -> Call:
+    """A good image, or one in twenty times a truncated one or noise, which must be refused for what it is."""
+    dice = random.Random(seed)
+    images = [path.read_bytes() for path in SAMPLES]
+    good = [grpc_call(channel, image, timeout=10) for image in images]
+    bad = [grpc_call(channel, image, timeout=10) for image in (images[0][:60], dice.randbytes(5000))]
+
+    async def call() -> str:
+        if dice.random() >= MALFORMED:
+            return await dice.choice(good)()
+        outcome = await dice.choice(bad)()
+        return "refused rightly" if outcome == "INVALID_ARGUMENT" else f"malformed: {outcome}"
+
+    return call
+
+
+async def soak(service: Service, samples: list[Sample], *, minutes: float) -> None:
+    """Adds to `samples` as it goes, so that they are there when it is stopped."""
+    processes = service.processes()
+    async with grpc.aio.insecure_channel(service.grpc.removeprefix("grpc://")) as channel, httpx.AsyncClient() as http:
+        rate = 0.7 * await capacity(mixed(channel, 0), seconds=5)
+        call, begin, number = mixed(channel, 1), time.monotonic(), 0
+        with Progress() as bar:
+            task = bar.add_task(f"{rate:.0f} images/s", total=minutes)
+            while (minute := (time.monotonic() - begin) / 60) < minutes:
+                number += 1
+                ended = await open_loop(call, rate=rate, seconds=WINDOW_SECONDS, seed=number)
+                queue = await _queue(http, service.metrics)
+                for name, process in processes.items():
+                    held = (process.memory_info().rss / 2**20, process.num_fds(), process.num_threads())
+                    samples.append(_sample(minute, name, held, queue, ended))
+                bar.update(task, completed=minute)
+
+
+async def _queue(http: httpx.AsyncClient, metrics: str) -> float:
+    text = (await http.get(metrics)).text
+    lines = [line for line in text.splitlines() if line.startswith("swinserve_queue_images{")]
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+def _sample(minute: float, name: str, held: tuple[float, int, int], queue: float, ended: Sequence[Ended]) -> Sample:
+    count = Counter(each.outcome for each in ended)
+    p99 = percentile([each.seconds for each in ended if each.outcome == OK], 0.99)
+    known = (count[OK], count["refused rightly"])
+    return Sample(minute, name, *held, queue, p99, *known, count.total() - sum(known))
+
+
+def verdict(samples: Sequence[Sample]) -> tuple[Table, list[str]]:
+    """The table of what each process held, and what is wrong."""
+    table = Table("process", "RSS MB after five minutes", "at the end", "growth", "descriptors", "threads")
+    wrong = []
+    if failed := sum(sample.wrong for sample in samples) // len({sample.process for sample in samples}):
+        wrong.append(f"{failed} calls did not end as they should")
+    for name in dict.fromkeys(sample.process for sample in samples):
+        mine = [sample for sample in samples if sample.process == name]
+        settled = [sample for sample in mine if sample.minute >= SETTLED_MINUTES] or mine
+        # A third of the run each: one sample tells the garbage collector's mood.
+        third = max(1, len(settled) // 3)
+        early, late = (sum(each.rss_mb for each in part) / third for part in (settled[:third], settled[-third:]))
+        growth = late / early - 1
+        ranges = [sorted({getattr(each, what) for each in settled}) for what in ("descriptors", "threads")]
+        shown = [f"{values[0]}–{values[-1]}" if values[1:] else f"{values[0]}" for values in ranges]
+        table.add_row(name, f"{early:.1f}", f"{late:.1f}", f"{growth:+.2%}", *shown)
+        if growth > GROWTH:
+            wrong.append(f"{name} grew by {growth:.1%}")
+    return table, wrong
+
+
+def draw(samples: Sequence[Sample], picture: Path) -> None:
+    """Memory, descriptors and threads of each process, and p99, over time."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 9), layout="constrained")
+    axes = figure.subplots(4, 1, sharex=True)
+    names = list(dict.fromkeys(sample.process for sample in samples))
+    for name in names:
+        mine = [sample for sample in samples if sample.process == name]
+        minutes = [sample.minute for sample in mine]
+        for axis, what in zip(axes, ("rss_mb", "descriptors", "threads"), strict=False):
+            axis.plot(minutes, [getattr(sample, what) for sample in mine], label=name)
+    one = [sample for sample in samples if sample.process == names[0]]
+    axes[3].plot([sample.minute for sample in one], [1000 * sample.p99_seconds for sample in one], label="p99 ms")
+    axes[3].plot([sample.minute for sample in one], [sample.queue for sample in one], label="images waiting")
+    for axis, what in zip(axes, ("resident MB", "descriptors", "threads", "p99 ms, queue"), strict=True):
+        axis.set_ylabel(what)
+        axis.set_ylim(bottom=0)
+        axis.legend(loc="lower right")
+    axes[3].set_xlabel("minutes")
+    figure.savefig(picture, dpi=150)
+
+
+@click.command()
+@click.option("--minutes", default=30.0, show_default=True)
+@click.option("--model", default="swin_digits", show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+def main(minutes: float, model: str, output: Path) -> None:
+    """Load the service for long, and watch what it holds."""
+    samples: list[Sample] = []
+    console = Console(width=130)
+    random_weights = [] if model == "swin_digits" else ["--random-weights", "--no-tune"]
+    with tempfile.TemporaryDirectory() as folder, serving(build(model, Path(folder), *random_weights)) as service:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(soak(service, samples, minutes=minutes))
+    table, wrong = verdict(samples)
+    console.print(table)
+    path = write([asdict(sample) for sample in samples], "soak", output)
+    draw(samples, path.with_suffix(".png"))
+    console.print(str(path), *wrong, sep="\n")
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()
