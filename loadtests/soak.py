@@ -154,9 +154,12 @@ def main(minutes: float, model: str, output: Path) -> None:
     samples: list[Sample] = []
     console = Console(width=130)
     random_weights = [] if model == "swin_digits" else ["--random-weights", "--no-tune"]
-    with tempfile.TemporaryDirectory() as folder, serving(build(model, Path(folder), *random_weights)) as service:
-        with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(soak(service, samples, minutes=minutes))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serving(build(model, Path(folder), *random_weights)) as service,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
+        asyncio.run(soak(service, samples, minutes=minutes))
     table, wrong = verdict(samples)
     console.print(table)
     path = write([asdict(sample) for sample in samples], "soak", output)
