@@ -69,7 +69,10 @@ class ServeSettings(BaseSettings):
 
     default_timeout: Seconds = Field(10.0, description="deadline of calls that bring none")
     max_timeout: Seconds = Field(120.0, description="longest deadline a caller can ask for")
-    queue_size: Positive = Field(512, description="images that may wait per model; more are shed")
+    queue_size: Positive = Field(
+        512,
+        description="images of one caller that may wait per model; others find room for a third more; the rest is shed",
+    )
 
     drain_grace: Annotated[float, Ge(0)] = Field(5.0, description="after SIGTERM: not ready, but still accepting")
     drain_timeout: Seconds = Field(60.0, description="after that: how long work in flight may take to finish")
