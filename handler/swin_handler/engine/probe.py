@@ -73,7 +73,12 @@ class Probe:
 
     def check(self, forward: Forward, bucket: int, dtype: str) -> float:
         """`error`, once it is found small enough. Raises BackendFailed."""
-        found = self.error(forward, bucket)
+        try:
+            found = self.error(forward, bucket)
+        except torch.AcceleratorError:
+            raise  # the device's context is lost: nothing else could run either
+        except RuntimeError as error:
+            raise BackendFailed(f"its forward pass at batch {bucket} fails: {error}") from error
         if not found <= self.tolerance[dtype]:
             raise BackendFailed(
                 f"its answers at batch {bucket} differ: relative L2 {found:.1e}, allowed in {dtype} are "
