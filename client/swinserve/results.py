@@ -89,7 +89,7 @@ class Classification:
 class BackendTiming:
     """How fast one backend was in one batch bucket when the archive was built: seconds of one forward pass of a full
     batch. The backends of a bucket took turns on one machine. `relative_l2` is how far its answers are from timm's in
-    float32, on noise; `chosen`, that it is the one for this batch bucket.
+    float32, on noise; `chosen`, that it is the one for this batch bucket. None is while a safe default serves instead.
     """
 
     backend: str

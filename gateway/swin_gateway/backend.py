@@ -22,7 +22,8 @@ def reason(manifest: Manifest, *, backend: str, note: str) -> str:
     return "; ".join([_found_out(manifest), *left_out])
 
 
-def timings(record: EngineRecord) -> list[BackendTiming]:
+def timings(record: EngineRecord, *, note: str) -> list[BackendTiming]:
+    """note: as of `reason`; with one, nothing of what was timed is chosen"""
     return [
         BackendTiming(
             backend=timing.backend,
@@ -30,7 +31,7 @@ def timings(record: EngineRecord) -> list[BackendTiming]:
             best_seconds=timing.best_seconds,
             median_seconds=timing.median_seconds,
             relative_l2=timing.relative_l2,
-            chosen=record.choice.get(timing.bucket) == timing.backend,
+            chosen=not note and record.choice.get(timing.bucket) == timing.backend,
         )
         for timing in record.timings
     ]

@@ -156,7 +156,7 @@ class ServedModel:
             embedding_size=self.manifest.embedding_size,
             activation_map_height=map_height,
             activation_map_width=map_width,
-            backend_timings=backend.timings(self.manifest.engine),
+            backend_timings=backend.timings(self.manifest.engine, note=self.note),
         )
 
 

@@ -23,7 +23,7 @@ BACKENDS = (
     *("auto", "native", "inductor", "openvino", "eager"),
     *("inductor-sdpa", "inductor-flex", "triton", "graphs"),
 )
-"""The last line's are for GPUs, the middle three of the first line's for CPUs."""
+"""The last line's are for GPUs, native and openvino for CPUs, inductor and eager for both."""
 DTYPES = ("auto", "float32", "bfloat16", "int8")
 
 

@@ -46,5 +46,6 @@ def _make(backend: str, subject: Subject, setting: Setting) -> Call:
 
 
 CONTENDERS = tuple(
-    Contender(f"ours, {backend}", functools.partial(_make, backend)) for backend in ("native", "inductor", "openvino")
+    Contender(f"ours, {backend}", functools.partial(_make, backend))
+    for backend in ("native", "inductor", "openvino", "eager")
 )

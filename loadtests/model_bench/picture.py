@@ -90,7 +90,13 @@ def _colour(contender: str) -> str:
 
 def _hatch(contender: str) -> str:
     """Tells contenders of one colour apart."""
-    return {"ours, inductor": "///", "ours, openvino": "...", "timm eager, fused attention": "///"}.get(contender, "")
+    hatches = {
+        "ours, inductor": "///",
+        "ours, openvino": "...",
+        "ours, eager": "xxx",
+        "timm eager, fused attention": "///",
+    }
+    return hatches.get(contender, "")
 
 
 def _is_cross(figure: Figure) -> bool:

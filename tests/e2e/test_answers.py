@@ -131,6 +131,8 @@ def test_metrics_count_what_happened(shared: Running, digit: Path) -> None:
         assert count(series) > 0
     assert count("swinserve_in_flight_requests") == 0
     assert count("swinserve_queue_images") == 0
+    assert 'swinserve_compile_events_total{model="swin_digits"' in get(shared.metrics)
+    assert count("swinserve_compile_events_total") == 0
 
 
 def test_the_documentation_page_needs_nothing_from_outside(shared: Running) -> None:

@@ -92,6 +92,17 @@ async def test_both_protocols_tell_what_was_timed_and_what_was_chosen() -> None:
     assert [model["backend_timings"] for model in listed] == [described["backend_timings"], []]
 
 
+async def test_while_a_safe_default_serves_nothing_of_what_was_timed_is_chosen() -> None:
+    model = gateway([archive_of(engine=engine_record(**TIMED))]).model
+
+    def chosen() -> list[bool]:
+        return [timing.chosen for timing in model.describe(["1.0"]).backend_timings]
+
+    for note, expected in (("", [True, False, False, True]), (NOTE, [False] * 4), ("", [True, False, False, True])):
+        model.take(answer(engine_note=note))
+        assert chosen() == expected
+
+
 def compiles(served: Gateway) -> float | None:
     return served.metrics.registry.get_sample_value("swinserve_compile_events_total", DIGITS)
 

@@ -15,7 +15,9 @@ from click.testing import CliRunner
 from swin_handler.build import archive, timings
 from swin_handler.build.classifier import Classifier
 from swin_handler.build.tune import tune
+from swin_handler.build.tuner import NO_IMAGES
 from swin_handler.config import Manifest
+from tests.handler.altered_archive import with_manifest
 from tests.handler.conftest import LABELS, options, unpack
 from tests.handler.test_tuning import RECORD
 
@@ -80,6 +82,38 @@ def test_what_cannot_be_tuned_is_named(store: Path, name: str, complaint: str) -
     assert (code, complaint in output) == (2, True)
 
 
+@pytest.mark.parametrize(("dtype", "images"), [("float32", True), ("auto", True), ("int8", False)])
+def test_images_for_int8_and_int8_itself_need_each_other(
+    tiny_swin: Classifier, tmp_path: Path, dtype: str, images: bool
+) -> None:
+    path, _ = archive.write(tiny_swin, LABELS, options(batch_size=1), tmp_path)
+    with_manifest(path, tmp_path / "asked.mar", dtype=dtype)
+    before = (tmp_path / "asked.mar").read_bytes()
+    code, output = run(tmp_path / "asked.mar", *(["--calibration", tmp_path] if images else []))
+    complaint = f"built with --dtype {dtype}" if images else "name them with --calibration"
+    assert (code, complaint in " ".join(output.split())) == (2, True)
+    assert (tmp_path / "asked.mar").read_bytes() == before
+
+
+def test_the_archive_gets_the_handler_that_tuned_it(
+    tiny_swin: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, fresh = archive.write(tiny_swin, LABELS, options(batch_size=1), tmp_path)
+    contents = unpack(path, tmp_path / "older")
+    code = contents / "swin_handler"
+    expected = {file.relative_to(code): file.read_bytes() for file in code.rglob("*.py")}
+    (code / "service.py").write_text("raise SystemExit('of an older release')")
+    (code / "engine" / "long_gone.py").write_text("")
+    archive.pack(contents, tmp_path / "packed.mar")
+    with_manifest(tmp_path / "packed.mar", path, created_with={"swinserve": "0.0.1", "torch": "1.0"})
+    monkeypatch.setattr(archive.tuner, "run", archive.tuner.settle)  # here, untimed
+    archive.retune(path, NO_IMAGES)
+    renewed = unpack(path, tmp_path / "renewed")
+    code = renewed / "swin_handler"
+    assert {file.relative_to(code): file.read_bytes() for file in code.rglob("*") if file.is_file()} == expected
+    assert Manifest.read(renewed).created_with == fresh.created_with
+
+
 def test_the_table_marks_what_serves() -> None:
     from dataclasses import replace
 
@@ -90,14 +124,15 @@ def test_the_table_marks_what_serves() -> None:
     rows = (
         Timing("native", 1, 0.010, 0.011, 0.004),
         Timing("eager", 1, 0.020, 0.022, 0.008),
-        Timing("native", 8, 0.100, 0.110, 0.004),
-        Timing("eager", 8, 0.080, 0.088, 0.008),
+        Timing("native", 8, 0.125, 0.160, 0.004),
+        Timing("eager", 8, 0.100, 0.128, 0.008),
     )
     console = Console(width=200, record=True)
     timings.show(replace(RECORD, timings=rows, choice={1: "native", 8: "eager"}), console)
     text = console.export_text()
-    assert "100.0 (90.9)*" in text
-    assert "80.0 (72.7) " in text
-    assert "50.0 (45.5) " in text
-    assert "100.0 (90.9)*" in text
+    cells = {line.split()[0]: line.split()[1:5] for line in text.splitlines() if line.startswith(("native", "eager"))}
+    assert cells == {
+        "native": ["100.0", "(90.9)*", "64.0", "(50.0)"],
+        "eager": ["50.0", "(45.5)", "80.0", "(62.5)*"],
+    }
     assert "Not timed: openvino: it is not installed" in text

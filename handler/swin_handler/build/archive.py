@@ -86,11 +86,12 @@ def write(classifier: Classifier, labels: Sequence[str], options: Options, folde
 
 
 def retune(archive: Path, images: Images) -> Manifest:
-    """Time every backend anew on this machine and rewrite the archive in its place. Raises BuildRefused."""
+    """Time its backends anew on this machine and rewrite the archive in its place. Raises BuildRefused."""
     with tempfile.TemporaryDirectory(prefix="swinserve-tune-") as scratch, _replacing(archive) as unfinished:
         contents = Path(scratch)
         with zipfile.ZipFile(archive) as mar:
             mar.extractall(contents)
+        _renew_code(contents)
         tuner.run(contents, images)
         pack(contents, unfinished)
         return Manifest.read(contents)
@@ -145,7 +146,7 @@ def _manifest(classifier: Classifier, options: Options, digest: str) -> Manifest
         backend=options.backend,
         dtype=options.dtype,
         engine=UNTUNED,
-        created_with={**{name: _version(name) for name in _PACKAGES}, "python": platform.python_version()},
+        created_with=_created_with(),
     )
 
 
@@ -221,6 +222,14 @@ def _copy_code(folder: Path) -> None:
     shutil.copy(package / "build" / "entry.py", folder / ENTRY)
 
 
+def _renew_code(folder: Path) -> None:
+    """This release's handler in the place of the one that built the archive: it compiles what that one would load."""
+    shutil.rmtree(folder / "swin_handler")
+    _copy_code(folder)
+    manifest = replace(Manifest.read(folder), created_with=_created_with())
+    _write_texts(folder, {"swinserve.json": _json(manifest.as_json())})
+
+
 def pack(contents: Path, target: Path) -> None:
     """A folder as the archive that TorchServe loads: the same contents give the same bytes."""
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as mar:
@@ -248,6 +257,10 @@ def _replacing(target: Path) -> Iterator[Path]:
 
 def _json(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _created_with() -> dict[str, str]:
+    return {**{name: _version(name) for name in _PACKAGES}, "python": platform.python_version()}
 
 
 def _version(package: str) -> str:

@@ -92,7 +92,8 @@ def _size(_context: click.Context, _parameter: click.Parameter, value: str | Non
     type=click.Choice(BACKENDS),
     default="auto",
     show_default=True,
-    help="auto: the fastest for each batch bucket, of those that answer as timm does.",
+    help="auto: the fastest for each batch bucket, of those that answer as timm does. native and openvino are for "
+    "CPUs; inductor-sdpa, inductor-flex, triton and graphs for GPUs; inductor and eager for both.",
 )
 @click.option(
     "--dtype",
@@ -114,7 +115,7 @@ def _size(_context: click.Context, _parameter: click.Parameter, value: str | Non
     show_default=True,
     envvar="SWINSERVE_TUNE",
     show_envvar=True,
-    help="Compile and time every backend, in minutes, or take the safe default, in seconds. `swinserve tune` does it "
+    help="Compile and time the backends, in minutes, or take the safe default, in seconds. `swinserve tune` does it "
     "later, on another machine if need be.",
 )
 @options.calibration

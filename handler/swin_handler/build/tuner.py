@@ -85,6 +85,7 @@ def _write(folder: Path, images: Images, *, timed: bool, report: Report, console
     shutil.rmtree(own, ignore_errors=True)
     own.mkdir()
     candidates = _candidates(config.backend, plan.device, timed=timed)
+    judge = None
     try:
         loaded = model.load(folder, manifest)
         judge = _judge(loaded, images, plan, console)
@@ -93,8 +94,9 @@ def _write(folder: Path, images: Images, *, timed: bool, report: Report, console
         )  # fmt: skip
     except (engine.BackendFailed, BadArchive) as error:
         raise BuildRefused(str(error)) from error
-    if judge is not None:
-        judge.show()
+    finally:
+        if judge is not None:
+            judge.show()  # also of what was refused: by how much it missed decides what to do about it
     text = json.dumps(replace(manifest, engine=record).as_json(), indent=2, ensure_ascii=False)
     (folder / _MANIFEST).write_text(f"{text}\n", encoding="utf-8")
     return record

@@ -24,7 +24,10 @@ class Engine(Protocol):
     """Why a safe default serves instead of what was tuned; empty: it does not."""
 
     def run(self, pixels: torch.Tensor) -> Outputs:
-        """uint8 (B, H, W, 3) on the CPU, for any B from 1 up; one forward pass gives everything in Outputs."""
+        """uint8 (B, H, W, 3) on the CPU, for any B from 1 up; one forward pass gives everything in Outputs.
+
+        Raises ValueError for pixels of another shape or type.
+        """
 
     def activation_maps(self, features: torch.Tensor, classes: Sequence[int]) -> torch.Tensor:
         """One image's features (h, w, C), of Outputs -> float32 (classes, h, w) on the CPU; each map's mean is the
@@ -49,6 +52,7 @@ class BatchEngine:
     ) -> None:
         """choice: batch bucket -> the backend that made its forward pass; note: why these are not the tuned ones"""
         self.buckets = tuple(sorted(forwards))
+        self._image = (*model.data_config["input_size"][-2:], 3)
         self.backend = "+".join(dict.fromkeys(choice[bucket] for bucket in self.buckets))
         self.dtype = dtype
         self.note = note
@@ -61,6 +65,11 @@ class BatchEngine:
         return self.buckets[bisect.bisect_left(self.buckets, size)]
 
     def run(self, pixels: torch.Tensor) -> Outputs:
+        # Asked here once for all: a backend of compiled code would read whatever lies behind smaller images.
+        if pixels.dtype != torch.uint8 or pixels.shape[1:] != self._image or not len(pixels):
+            height, width, _ = self._image
+            found = f"{str(pixels.dtype).removeprefix('torch.')} {tuple(pixels.shape)}"
+            raise ValueError(f"pixels must be uint8 (B, {height}, {width}, 3) with B of 1 or more, not {found}")
         # All are started before the first is waited for: a GPU takes the next chunk in while it computes.
         started = [self._start(chunk) for chunk in torch.split(pixels, self.buckets[-1])]
         chunks = [answer() for answer in started]

@@ -22,7 +22,6 @@ from swin_handler.models import inference
 from swin_handler.models.inference_swin import InferenceSwin
 from swin_handler.outputs import Outputs
 
-LIBRARY = "swin.so"
 _SOURCES = Path(__file__).parents[1] / "native"
 _FLAGS = (
     "-std=c++17", "-O3", "-fvisibility=hidden", "-mprefer-vector-width=512", "-pthread",
@@ -38,6 +37,11 @@ _NUMBERS = {
 """dtype -> what the sources call it, and what the compiler may use for it"""
 _VALUES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.bfloat16}
 """dtype -> of embeddings and features"""
+
+
+def library(dtype: str) -> str:
+    """Its file; one that was compiled for other numbers could end the process of a CPU that lacks them."""
+    return f"swin_{dtype}.so"
 
 
 def refusal(model: LoadedModel, plan: Plan) -> str | None:
@@ -67,7 +71,7 @@ def prepare(_model: LoadedModel, plan: Plan, folder: Path) -> None:
         if not kept.is_file():
             kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             compiler.shared_library(_SOURCES / "swin.cpp", kept, flags)
-        shutil.copyfile(kept, folder / LIBRARY)
+        shutil.copyfile(kept, folder / library(plan.dtype))
     except OSError as error:
         raise BackendFailed(f"{kept.parent} cannot be used: {error.strerror}") from error
 
@@ -75,9 +79,11 @@ def prepare(_model: LoadedModel, plan: Plan, folder: Path) -> None:
 def load(model: LoadedModel, plan: Plan, folder: Path) -> dict[int, Forward]:
     if reason := refusal(model, plan):
         raise BackendFailed(reason)  # what the CPU lacks would end the process
+    if not (file := folder / library(plan.dtype)).is_file():
+        raise BackendFailed(f"{file.name} is not in this archive")
     form = inference.convert(model.module, mean=model.data_config["mean"], std=model.data_config["std"])
     assert form is not None, "or it is refused"
-    network = _network(form, folder / LIBRARY, model.data_config["input_size"][-2:], plan)
+    network = _network(form, file, model.data_config["input_size"][-2:], plan)
     gives_features = model.abilities.activation_map is not None
     classes = 0 if form.head is None else form.head.out_features
     width, size, dtype = form.norm.width, form.stages[-1].size, _VALUES[plan.dtype]
@@ -92,8 +98,8 @@ def load(model: LoadedModel, plan: Plan, folder: Path) -> dict[int, Forward]:
     return dict.fromkeys(plan.buckets, forward)
 
 
-def _network(form: InferenceSwin, library: Path, image: tuple[int, int], plan: Plan) -> Network:
-    network = Network(library, plan.threads)
+def _network(form: InferenceSwin, file: Path, image: tuple[int, int], plan: Plan) -> Network:
+    network = Network(file, plan.threads)
     size = form.stages[0].size
     network.embed(form.embed, image, size)
     for stage in form.stages:
@@ -103,7 +109,7 @@ def _network(form: InferenceSwin, library: Path, image: tuple[int, int], plan: P
             network.block(block)
         size = stage.size
     network.head(form.norm, form.head)
-    network.finish(plan.buckets[-1])
+    network.finish(max(plan.buckets))
     return network
 
 

@@ -66,14 +66,19 @@ class Probe:
         """Relative L2 of the answers to all images, in as many forward passes as it takes; also their warm-up."""
         images = max(bucket, len(self.pixels) // bucket * bucket)
         repeats = -(-images // len(self.pixels))
-        batches = self.pixels.repeat(repeats, 1, 1, 1)[:images].contiguous().split(bucket)
+        pixels = self.pixels.repeat(repeats, 1, 1, 1)
         with torch.inference_mode():
-            answers = torch.cat([forward(batch).answer for batch in batches])
+            answers = torch.cat([forward(pixels[at : at + bucket]).answer for at in range(0, images, bucket)])
         return relative_l2(answers, self.expected.repeat(repeats, 1)[:images])
 
     def check(self, forward: Forward, bucket: int, dtype: str) -> float:
         """`error`, once it is found small enough. Raises BackendFailed."""
-        found = self.error(forward, bucket)
+        try:
+            found = self.error(forward, bucket)
+        except torch.AcceleratorError:
+            raise  # the device's context is lost: nothing else could run either
+        except RuntimeError as error:
+            raise BackendFailed(f"its forward pass at batch {bucket} fails: {error}") from error
         if not found <= self.tolerance[dtype]:
             raise BackendFailed(
                 f"its answers at batch {bucket} differ: relative L2 {found:.1e}, allowed in {dtype} are "

@@ -21,7 +21,7 @@ from swin_handler.engine.batches import BatchEngine
 from swin_handler.engine.errors import BackendFailed
 from swin_handler.engine.forward import Forward
 from swin_handler.engine.plan import Plan
-from swin_handler.engine.probe import Probe
+from swin_handler.engine.probe import FILE, Probe
 from swin_handler.errors import BadArchive
 from swin_handler.model import LoadedModel
 from swin_handler.tuning import Machine, Record
@@ -46,13 +46,14 @@ def load(
     """folder: an unpacked archive's FOLDER. Raises BadArchive when not even the safe default answers rightly."""
     buckets = config.batch_buckets
     try:
+        _verify_file(folder, FILE, record.files)
         probe = Probe.read(model, folder)
     except BackendFailed as error:
         raise BadArchive(str(error)) from error
     choices = [*_safe(record, config, device)]
     note = _misfit(record, config, machine.current(device, threads))
     if not note:
-        choices.insert(0, _wanted(record, config))
+        choices.insert(0, _wanted(record, config, device))
     for choice, dtype in choices:
         try:
             plan = Plan("", dtype, buckets, device, threads)
@@ -78,10 +79,10 @@ def build(
 ) -> BatchEngine:
     """An engine without an archive: compiled now if need be, in seconds for `auto`, which is the safe default.
 
-    buckets: batch sizes, ascending; a larger batch is split, a smaller one padded. Raises BackendFailed.
+    buckets: batch sizes; a larger batch is split, a smaller one padded. Raises BackendFailed.
     """
     chosen = backends.dtype(device) if dtype == "auto" else dtype
-    plan = Plan("", chosen, tuple(buckets), device, threads or torch.get_num_threads())
+    plan = Plan("", chosen, tuple(sorted(set(buckets))), device, threads or torch.get_num_threads())
     probe = Probe.of(model)
     reasons = []
     with tempfile.TemporaryDirectory(prefix="swinserve-engine-") as scratch:
@@ -108,8 +109,8 @@ def prepare(model: LoadedModel, plan: Plan, folder: Path) -> None:
 
 def _misfit(record: Record, config: HandlerConfig, here: Machine) -> str:
     """Why the record says nothing about this machine and configuration; empty if it does."""
-    if config.backend != "auto":
-        return ""  # what the user asks for needs no record
+    if not _needs_record(record, config):
+        return ""
     if differs := record.machine.misfit(here):
         return f"it was tuned elsewhere ({differs})"
     if config.dtype not in ("auto", record.dtype):
@@ -119,19 +120,29 @@ def _misfit(record: Record, config: HandlerConfig, here: Machine) -> str:
     return ""
 
 
-def _wanted(record: Record, config: HandlerConfig) -> _Choice:
+def _needs_record(record: Record, config: HandlerConfig) -> bool:
+    """Whether what serves was chosen or compiled ahead; a backend that was named and needs no files fits anywhere."""
+    return config.backend == "auto" or any(path.startswith(f"{config.backend}/") for path in record.files)
+
+
+def _wanted(record: Record, config: HandlerConfig, device: torch.device) -> _Choice:
     if config.backend == "auto":
         return {bucket: record.choice[bucket] for bucket in config.batch_buckets}, record.dtype
-    return dict.fromkeys(config.batch_buckets, config.backend), record.dtype if config.dtype == "auto" else config.dtype
+    dtype = record.dtype if _needs_record(record, config) else _safe_dtype(record, config, device)
+    return dict.fromkeys(config.batch_buckets, config.backend), dtype
 
 
 def _safe(record: Record, config: HandlerConfig, device: torch.device) -> Iterator[_Choice]:
+    dtype = _safe_dtype(record, config, device)
+    for name in backends.safe(device):
+        yield dict.fromkeys(config.batch_buckets, name), dtype
+
+
+def _safe_dtype(record: Record, config: HandlerConfig, device: torch.device) -> str:
     asked = record.dtype if config.dtype == "auto" else config.dtype
     here = backends.dtype(device)
     # int8 may need what is not here; bfloat16, where the hardware lacks it, is slower than float32.
-    dtype = asked if asked == "float32" or (asked == "bfloat16" and config.dtype == asked) else here
-    for name in backends.safe(device):
-        yield dict.fromkeys(config.batch_buckets, name), dtype
+    return asked if asked == "float32" or (asked == "bfloat16" and config.dtype == asked) else here
 
 
 def _load(
@@ -168,8 +179,16 @@ def _verify(folder: Path, backend: str, files: Mapping[str, str]) -> None:
     if there != listed:
         raise BackendFailed(f"{', '.join(sorted(there ^ listed))}: missing, or not of this archive; build it again")
     for path in sorted(listed):
-        if digest(folder / path) != files[path]:
-            raise BackendFailed(f"{path} was changed or damaged: build the archive again")
+        _verify_file(folder, path, files)
+
+
+def _verify_file(folder: Path, path: str, files: Mapping[str, str]) -> None:
+    try:
+        found = digest(folder / path)
+    except OSError as error:
+        raise BackendFailed(f"{path} cannot be read: {error.strerror}") from error
+    if found != files.get(path):
+        raise BackendFailed(f"{path} was changed or damaged: build the archive again")
 
 
 def digest(file: Path) -> str:

@@ -136,3 +136,23 @@ def test_a_model_whose_head_cannot_be_split_off_gives_logits_alone() -> None:
     outputs = eager(small_models.loaded(NoHalves().eval(), (64, 64)), 2).run(noise(3))
     assert outputs.logits.shape == (3, 4)
     assert outputs[1:] == (None, None)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        torch.zeros(1, 64, 63, 3, dtype=torch.uint8),
+        torch.zeros(1, 3, 64, 64, dtype=torch.uint8),
+        torch.zeros(1, 64, 64, 3),
+        torch.zeros(0, 64, 64, 3, dtype=torch.uint8),
+    ],
+    ids=["narrow", "channels first", "float32", "empty"],
+)
+def test_pixels_of_another_shape_or_type_are_refused(loaded: model.LoadedModel, pixels: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r"must be uint8 \(B, 64, 64, 3\)"):
+        eager(loaded, 1).run(pixels)
+
+
+def test_buckets_may_come_in_any_order(loaded: model.LoadedModel) -> None:
+    made = eager(loaded, 4, 1, 4)
+    assert made.buckets == (1, 4)

@@ -24,8 +24,8 @@ CPU = torch.device("cpu")
 class Slow:
     """eager's answers; batches that are not its strength take longer."""
 
-    def __init__(self, good_at: int, reason: str | None = None, failure: str = "", wrong: bool = False) -> None:
-        self.good_at, self.reason, self.failure, self.wrong = good_at, reason, failure, wrong
+    def __init__(self, good_at: int, reason: str | None = None, failure: str = "", answer: str = "right") -> None:
+        self.good_at, self.reason, self.failure, self.answer = good_at, reason, failure, answer
 
     def refusal(self, _model: Any, _plan: Plan) -> str | None:
         return self.reason
@@ -40,8 +40,10 @@ class Slow:
 
         def run(pixels: torch.Tensor) -> Outputs:
             time.sleep(0 if len(pixels) == self.good_at else 0.2)
+            if self.answer == "none":
+                raise RuntimeError("out of luck")
             outputs = forward(pixels)
-            return outputs._replace(logits=outputs.logits + 1) if self.wrong else outputs
+            return outputs._replace(logits=outputs.logits + 1) if self.answer == "wrong" else outputs
 
         return dict.fromkeys(plan.buckets, run)
 
@@ -54,7 +56,8 @@ def candidates(monkeypatch: pytest.MonkeyPatch) -> dict[str, Slow]:
         "slow": Slow(0),
         "absent": Slow(1, reason="it is not installed"),
         "broken": Slow(1, failure="no compiler"),
-        "wrong": Slow(1, wrong=True),
+        "wrong": Slow(1, answer="wrong"),
+        "crashing": Slow(1, answer="none"),
     }
     monkeypatch.setattr(backends, "_CPU", made)
     monkeypatch.setattr(tuning, "_ROUNDS", (2, 2))
@@ -75,7 +78,8 @@ def test_the_fastest_right_backend_of_each_bucket_is_chosen_and_the_rest_is_remo
     assert {(timing.backend, timing.bucket) for timing in record.timings} == {
         (name, bucket) for name in ("small", "large", "slow") for bucket in (1, 2)
     }
-    assert record.refused.keys() == {"absent", "broken", "wrong"}
+    assert record.refused.keys() == {"absent", "broken", "wrong", "crashing"}
+    assert record.refused["crashing"] == "its forward pass at batch 1 fails: out of luck"
     assert record.refused["absent"] == "it is not installed"
     assert "differ" in record.refused["wrong"]
     assert {path.name for path in tmp_path.iterdir()} == {"small", "large", "probe.safetensors"}

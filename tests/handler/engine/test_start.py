@@ -16,6 +16,7 @@ from swin_handler.config import HandlerConfig, Manifest
 from swin_handler.engine import backends, eager, machine
 from swin_handler.engine.plan import Plan
 from swin_handler.engine.probe import FILE, Probe
+from swin_handler.engine.start import digest
 from swin_handler.errors import BadArchive
 from swin_handler.outputs import Outputs
 from swin_handler.tuning import Record
@@ -169,15 +170,20 @@ def test_a_changed_configuration_gets_the_safe_default(
 
 def test_without_the_probe_nothing_can_be_trusted(loaded: model.LoadedModel, prepared: Any) -> None:
     (prepared[0] / FILE).write_bytes(b"?")
+    with pytest.raises(BadArchive, match=f"{FILE} was changed or damaged"):
+        start(loaded, prepared)
+    (prepared[0] / FILE).unlink()
     with pytest.raises(BadArchive, match=f"{FILE} cannot be read"):
         start(loaded, prepared)
 
 
 def test_if_not_even_eager_answers_rightly_the_start_fails(loaded: model.LoadedModel, prepared: Any) -> None:
+    folder, record = prepared
     probe = Probe.of(loaded)
-    replace(probe, expected=probe.expected + 1).write(prepared[0])
+    replace(probe, expected=probe.expected + 1).write(folder)
+    files = {**record.files, FILE: digest(folder / FILE)}
     with pytest.raises(BadArchive, match="no backend runs this model here"):
-        start(loaded, prepared)
+        start(loaded, (folder, replace(record, files=files)))
 
 
 def test_auto_without_an_archive_is_the_first_safe_default_that_works(
