@@ -134,6 +134,7 @@ class Service:
         for task in tasks:
             task.cancel()
         if fatal in done:
+            self.torchserve.ending = True
             raise StartError(f"a model cannot be loaded: {fatal.result()}")
         if self._torchserve_task in done:
             raise StartError(f"TorchServe ended while starting:\n{self.torchserve.tail}")

@@ -62,6 +62,8 @@ class TorchServe:
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._process: asyncio.subprocess.Process | None = None
         self._pump: asyncio.Task[None] | None = None
+        self.ending = False
+        """Whether it is given up: what it still has to say is for debugging."""
         self.fatal: asyncio.Queue[str] = asyncio.Queue()
         """The reason, each time a worker says that its model cannot be loaded."""
         self.host = loopback_address(os.getpid())
@@ -111,6 +113,7 @@ class TorchServe:
 
     async def stop(self, timeout: float = 5.0) -> None:
         """SIGTERM, after `timeout` seconds SIGKILL; removes the folder. Nothing may be in flight any more."""
+        self.ending = True
         if self._process is not None and self._process.returncode is None:
             self._process.terminate()
             try:
@@ -194,7 +197,7 @@ class TorchServe:
         self._tail.append(message)
         if message.startswith(FATAL):
             self.fatal.put_nowait(message.removeprefix(FATAL)[:REASON_LENGTH])
-        write: Callable[..., None] = getattr(log, LEVELS[level])
+        write: Callable[..., None] = log.debug if self.ending else getattr(log, LEVELS[level])
         write(message, logger=logger.rsplit(".", 1)[-1])
 
 

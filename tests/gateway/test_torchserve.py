@@ -77,6 +77,16 @@ async def test_its_lines_are_logged_at_their_level_and_the_last_are_kept(started
     assert torchserve.fatal.empty()
 
 
+async def test_once_it_is_given_up_what_it_says_is_for_debugging(started: Started) -> None:
+    """The one line that says why the service cannot start is not to be followed by what comes of it."""
+    torchserve = started.make("echo 'ERROR|org.pytorch.serve.wlm.WorkerThread|Unknown exception'")
+    torchserve.ending = True
+    with capture_logs() as logs:
+        await torchserve.start()
+        await torchserve.wait()
+    assert [(entry["log_level"], entry["event"]) for entry in logs] == [("debug", "Unknown exception")]
+
+
 async def test_only_the_last_lines_are_kept(started: Started) -> None:
     torchserve = started.make("for i in $(seq 1 100); do echo line $i; done")
     with capture_logs():
