@@ -119,10 +119,9 @@ def proxy(instances: list[Instance], rest: int, grpc_port: int) -> subprocess.Po
     for instance in instances:
         addresses |= {
             f"{instance.name}_HTTP": f"127.0.0.1:{instance.http}",
-            f"{instance.name}_HTTP_PORT": str(instance.http),
             f"{instance.name}_GRPC": f"127.0.0.1:{instance.grpc}",
         }
-    return subprocess.Popen([found, "-q", "-f", CONFIG], env=os.environ | addresses)
+    return subprocess.Popen([found, "-f", CONFIG], env=os.environ | addresses)
 
 
 async def roll(instances: list[Instance], rest: int, grpc_port: int, *, calls: int, console: Console) -> Load:
@@ -160,6 +159,8 @@ async def run(archive: Path, folder: Path, *, calls: int, console: Console) -> L
         proxied = proxy(instances, rest, grpc_port)
         try:
             await asyncio.sleep(2)
+            if proxied.poll() is not None:
+                raise RuntimeError("haproxy ended at once: what it said is above")
             return await roll(instances, rest, grpc_port, calls=calls, console=console)
         finally:
             proxied.terminate()
