@@ -57,7 +57,10 @@ async def capacity(call: Call, *, seconds: float) -> float:
     async def caller() -> None:
         nonlocal done
         while time.perf_counter() < end:
-            done += await call() == OK
+            if await call() == OK:
+                done += 1
+            else:
+                await asyncio.sleep(0.1)  # to ask again at once would measure how fast it refuses
 
     await asyncio.gather(*(caller() for _ in range(32)))
     return done / seconds
@@ -67,8 +70,9 @@ async def run(service: Service, shares: Sequence[float], *, seconds: float, time
     processes = service.processes()
     async with grpc.aio.insecure_channel(service.grpc.removeprefix("grpc://")) as channel:
         call = grpc_call(channel, SAMPLES[0].read_bytes(), timeout=timeout)
-        await capacity(call, seconds=WARM_SECONDS)
-        most = await capacity(call, seconds=seconds)
+        patient = grpc_call(channel, SAMPLES[0].read_bytes(), timeout=30)
+        await capacity(patient, seconds=WARM_SECONDS)
+        most = await capacity(patient, seconds=seconds)
         steps = []
         for share in track(shares, "steps"):
             ended = await open_loop(call, rate=share * most, seconds=WARM_SECONDS + seconds)
