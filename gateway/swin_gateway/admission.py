@@ -22,7 +22,7 @@ T = TypeVar("T")
 BATCHES_DISPATCHED = 2  # per worker: one computing, one waiting for it in TorchServe
 SMOOTHING = 0.1  # weight of the newest answer in the moving average of the service rate
 CAUTION = 1.25
-"""An expected time is a mean: taken to its limit, half of the calls would end behind their deadlines, computed in vain."""
+"""An expected time is a mean: taken to its limit, half of the calls would end behind their deadlines, done in vain."""
 GREED = 3
 """A caller may have this many times as many images waiting as there is room left for others."""
 
