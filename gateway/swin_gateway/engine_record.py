@@ -39,7 +39,7 @@ class Timing(BaseModel):
     best_seconds: Seconds
     median_seconds: Seconds
     relative_l2: RelativeL2
-    """Of its answers on noise, against timm in float32."""
+    """Of its answers on noise, against timm in float64."""
 
 
 class EngineRecord(BaseModel):
@@ -48,7 +48,7 @@ class EngineRecord(BaseModel):
     machine: Machine
     dtype: str
     tolerance: RelativeL2
-    """The relative L2 that answers may be off from timm in float32."""
+    """The relative L2 that answers may be off from timm in float64."""
     choice: dict[Size, str]
     """batch bucket -> backend"""
     timings: tuple[Timing, ...]

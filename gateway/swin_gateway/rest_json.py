@@ -95,7 +95,7 @@ class BackendTimingJson(BaseModel):
     batch_bucket: int
     best_seconds: float = Field(description="of one forward pass of a full batch")
     median_seconds: float
-    relative_l2: float = Field(description="how far its answers are from timm's in float32, on noise")
+    relative_l2: float = Field(description="how far its answers are from timm's in float64, on noise")
     chosen: bool = Field(description="for this batch bucket; for none while a safe default serves instead")
 
 

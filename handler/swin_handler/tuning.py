@@ -37,7 +37,7 @@ class Timing:
     best_seconds: float
     median_seconds: float
     relative_l2: float
-    """Of its answers on noise, against timm in float32."""
+    """Of its answers on noise, against timm in float64."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Record:
     machine: Machine
     dtype: str
     tolerance: float
-    """The relative L2 that answers may be off from timm in float32."""
+    """The relative L2 that answers may be off from timm in float64."""
     choice: Mapping[int, str]
     """batch bucket -> backend"""
     timings: tuple[Timing, ...] = ()

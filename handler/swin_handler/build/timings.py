@@ -31,7 +31,7 @@ def legend(record: Record) -> str:
     machine = record.machine
     refused = "".join(f"\nNot timed: {backend}: {reason}" for backend, reason in record.refused.items())
     return (
-        f"Images/s in {record.dtype}, best (median); * serves. Off by: relative L2 against timm in float32.\n"
+        f"Images/s in {record.dtype}, best (median); * serves. Off by: relative L2 against timm in float64.\n"
         f"Timed in turns, {machine.threads} threads, {machine.hardware}, torch {machine.torch}.{refused}"
     )
 

@@ -19,7 +19,7 @@ def tune(name: str, model_store: Path | None, calibration: Path | None, min_agre
     """Time every backend that can serve NAME on this machine, and rewrite its archive with the fastest.
 
     NAME is what is built: NAME, NAME@VERSION or the path of a .mar. Every backend is compiled for every batch bucket,
-    held against timm in float32, and timed in turns with the others; that takes minutes. An archive that was built with
+    held against timm in float64, and timed in turns with the others; that takes minutes. An archive that was built with
     --backend has that one alone: it is compiled and timed anew. Run it on the machine kind that will serve, while
     nothing else runs there.
 

@@ -38,7 +38,7 @@ Progress = Callable[[str], None]
 class Candidate:
     forwards: Mapping[int, Forward]
     errors: Mapping[int, float]
-    """batch bucket -> relative L2 against timm in float32"""
+    """batch bucket -> relative L2 against timm in float64"""
 
 
 class Judge(Protocol):

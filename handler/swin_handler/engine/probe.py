@@ -1,4 +1,4 @@
-"""Fixed noise and what timm answers to it in float32: every forward pass is held against it before it serves."""
+"""Fixed noise and what timm answers to it in float64: every forward pass is held against it before it serves."""
 
 from __future__ import annotations
 
@@ -17,17 +17,12 @@ from swin_handler.engine.forward import Forward
 from swin_handler.engine.normalised import NormalisedModel
 from swin_handler.engine.plan import TORCH_DTYPES
 from swin_handler.model import LoadedModel
-from swin_handler.outputs import Outputs
 
 FILE = "probe.safetensors"
 _IMAGES = 4
-_FLOAT32, _BFLOAT16 = 1e-5, 1e-2
-"""Relative L2 allowed, of a model that does not amplify rounding much. Swin V2's cosine attention does."""
-_STOCK = 1.5
-"""In bfloat16, times what timm itself is off in it. Not less: with few classes the error is a small sample."""
-_FINER = 2**-13
-"""In float32, times what timm is off in bfloat16: float32 rounds 2^16 times finer, but sums in it too. timm's own
-float32 is off by that much from float64."""
+_FLOAT32, _BFLOAT16, _STOCK = 1e-5, 1e-2, 1.2
+"""Relative L2 allowed in float32 and bfloat16; the latter also up to _STOCK times what timm itself is off in bfloat16:
+Swin V2's cosine attention amplifies rounding."""
 _INT8 = 0.5
 """Rounding to 8 bits is judged on images, by the agreement report; here only a broken kernel is told."""
 
@@ -45,9 +40,10 @@ class Probe:
     def of(cls, model: LoadedModel) -> Self:
         """Asks the model itself, in eager mode."""
         pixels = _noise(model)
-        expected = _answer(model, pixels, torch.float32)
-        stock = relative_l2(_answer(model, pixels, torch.bfloat16), expected)
-        return cls(pixels, expected, _tolerance(stock))
+        expected = _exact(model, pixels)
+        # Together and one by one, as batch sizes round differently: of few classes the error is a small sample.
+        rounded = [_answer(model, pixels, torch.bfloat16, batch=batch) for batch in (len(pixels), 1)]
+        return cls(pixels, expected, _tolerance(max(relative_l2(answer, expected) for answer in rounded)))
 
     @classmethod
     def read(cls, model: LoadedModel, folder: Path) -> Self:
@@ -92,19 +88,23 @@ def relative_l2(actual: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def _tolerance(stock: float) -> dict[str, float]:
-    return {
-        "float32": max(_FLOAT32, _FINER * stock),
-        "bfloat16": max(_BFLOAT16, _STOCK * stock),
-        "int8": _INT8,
-    }
+    return {"float32": _FLOAT32, "bfloat16": max(_BFLOAT16, _STOCK * stock), "int8": _INT8}
+
+
+def _exact(model: LoadedModel, pixels: torch.Tensor) -> torch.Tensor:
+    """In float64: timm's own float32 may be nearly as far off as is allowed, and would be counted against others."""
+    try:
+        return _answer(model, pixels, torch.float64, batch=len(pixels))
+    except RuntimeError:  # a model that makes some of its tensors in float32 whatever its weights are
+        return _answer(model, pixels, torch.float32, batch=len(pixels))
 
 
 @torch.inference_mode()
-def _answer(model: LoadedModel, pixels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def _answer(model: LoadedModel, pixels: torch.Tensor, dtype: torch.dtype, *, batch: int) -> torch.Tensor:
     module = NormalisedModel(model if dtype == torch.float32 else deepcopy(model))
     module.round_to(dtype)
-    outputs: Outputs = module(pixels)
-    return outputs.answer
+    parts = [pixels[at : at + batch] for at in range(0, len(pixels), batch)]
+    return torch.cat([module(part).answer.float() for part in parts])
 
 
 def _noise(model: LoadedModel) -> torch.Tensor:

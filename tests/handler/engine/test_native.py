@@ -119,7 +119,8 @@ def test_the_reference_implementations_models_are_answered_exactly(load: Load, n
     outputs = load(model, dtype, 2)(pixels)
     error = relative_l2(outputs.answer, expected.answer)
     print(f"\n{name:36} {dtype} relative L2 {error:.1e}")
-    assert error <= bound(model, dtype, pixels, expected.answer)
+    strict = dtype == "bfloat16" and not name.startswith("swinv2")
+    assert error <= (1e-2 if strict else bound(model, dtype, pixels, expected.answer))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -14,35 +14,15 @@ import torch
 
 from swin_handler.engine import openvino
 from swin_handler.engine.errors import BackendFailed
-from swin_handler.engine.normalised import NormalisedModel
 from swin_handler.engine.plan import Plan
 from swin_handler.model import LoadedModel
-from swin_handler.outputs import Outputs
 from tests.handler import small_models
+from tests.handler.engine.answers import SIZE, assert_answers_as, noise, small
 from tests.handler.test_abilities import NoHalves
 
-SIZE = (64, 96)
 SWIN = "swin_tiny_patch4_window7_224"
 PLAN = Plan("openvino", "float32", (1, 3), torch.device("cpu"), threads=2)
 BOUND = {"float32": 1e-5, "bfloat16": 2e-2}
-
-
-def small(name: str, classes: int = small_models.CLASSES) -> LoadedModel:
-    arguments = {**small_models.MAPPED, **small_models.UNMAPPED}[name][0]
-    return small_models.loaded(small_models.classifier(name, arguments, classes), SIZE)
-
-
-def noise(size: int) -> torch.Tensor:
-    return torch.randint(0, 256, (size, *SIZE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
-
-
-def assert_answers_as(model: LoadedModel, outputs: Outputs, pixels: torch.Tensor, bound: float) -> None:
-    with torch.inference_mode():
-        expected = NormalisedModel(model)(pixels)
-    for one, other in zip(outputs, expected, strict=True):
-        assert (one is None) == (other is None)
-        assert one is None or one.shape == other.shape
-        assert one is None or not one.numel() or float((one - other).norm() / other.norm()) < bound
 
 
 def assert_served(model: LoadedModel, folder: Path) -> None:

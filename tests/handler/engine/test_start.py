@@ -208,3 +208,17 @@ def test_a_real_archive_starts_as_it_was_built(tiny_archive: Path, tmp_path: Pat
     made = engine.load(loaded, folder / engine.FOLDER, manifest.engine, config=config, device=CPU, threads=threads)
     assert (made.note, made.dtype) == ("", manifest.engine.dtype)
     assert made.run(noise(3)).logits.shape == (3, 5)
+
+
+def test_a_model_that_cannot_run_in_float64_is_its_own_measure(loaded: model.LoadedModel) -> None:
+    exact = Probe.of(loaded).expected
+
+    def only_float32(_module: Any, inputs: tuple[torch.Tensor]) -> None:
+        if inputs[0].dtype == torch.float64:
+            raise RuntimeError("expected scalar type Float but found Double")
+
+    loaded.module.register_forward_pre_hook(only_float32)
+    loaded.module.patch_embed.register_forward_pre_hook(only_float32)  # type: ignore[union-attr]
+    own = Probe.of(loaded).expected
+    assert not torch.equal(own, exact)
+    torch.testing.assert_close(own, exact, atol=1e-5, rtol=1e-5)
