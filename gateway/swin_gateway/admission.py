@@ -77,7 +77,7 @@ class Admission:
         if not self._has_room(images, caller):
             raise Overloaded(f"the queue is full ({self.waiting} images wait)", retry_after=retry_after)
         seconds = self._seconds_until_answered(images, caller)
-        if time.monotonic() + CAUTION * seconds > deadline:
+        if too_late(seconds, deadline):
             text = f"{self.waiting} images wait; this would take about {seconds:.1f} s"
             raise DeadlineUnreachable(text, retry_after=retry_after)
         places = [Place(self, caller) for _ in range(images)]
@@ -111,11 +111,13 @@ class Admission:
         Raises:
             DeadlineExceeded: `deadline` passed in the queue or behind it.
         """
-        if time.monotonic() >= deadline:  # a free slot is taken without waiting, and then no timer looks
-            place.leave()
-            self._metrics.expired()
-            raise DeadlineExceeded("the deadline passed in the queue")
+        full = not self._free_slots
         await self._wait_for_slot(place, deadline)
+        if too_late(self.dispatched * self._seconds_per_image if full else 0.0, deadline):
+            # Computed in vain it would make the next one late as well: that is how an overload outlasts its cause.
+            self._give_back_slot()
+            self._metrics.expired()
+            raise DeadlineExceeded("it waited too long to be answered by its deadline")
         call = asyncio.ensure_future(self._in_slot(dispatch))
         self._dispatched.add(call)
         call.add_done_callback(self._finished)
@@ -175,13 +177,13 @@ class Admission:
             self._free_slots += 1
 
     async def _in_slot(self, dispatch: Callable[[], Awaitable[T]]) -> T:
-        started = time.monotonic()
+        # Only a full pipeline tells the rate: an image leaves it every (time in it / images in it) seconds.
+        started, full, images = time.monotonic(), not self._free_slots, self.dispatched
         try:
             return await dispatch()
         finally:
-            if not self._free_slots:
-                # Only a full pipeline tells the rate: an image leaves it every (time in it / images in it) seconds.
-                latest = (time.monotonic() - started) / self.dispatched
+            if full:
+                latest = (time.monotonic() - started) / images
                 previous = self._seconds_per_image or latest
                 self._seconds_per_image = previous + SMOOTHING * (latest - previous)
             self._give_back_slot()
@@ -190,6 +192,11 @@ class Admission:
         self._dispatched.discard(call)
         if not call.cancelled():
             call.exception()  # an abandoned call's error has no other reader
+
+
+def too_late(seconds: float, deadline: float) -> bool:
+    """Whether an answer that is expected in `seconds` may not be there by `deadline` (monotonic)."""
+    return time.monotonic() + CAUTION * seconds > deadline
 
 
 def passed(deadline: float) -> bool:

@@ -219,7 +219,9 @@ def _torchserve_home() -> Path:
 
 def loopback_address(pid: int) -> str:
     """One of Linux's 16 million, for each process another: TorchServe binds its ports seconds after they were chosen,
-    and until then another service that starts could be given the same ones."""
+    and until then another service that starts could be given the same ones. Other systems have 127.0.0.1 alone."""
+    if sys.platform != "linux":
+        return "127.0.0.1"
     return f"127.{64 + (pid >> 16) % 64}.{pid >> 8 & 255}.{pid & 255}"
 
 

@@ -272,6 +272,32 @@ async def test_a_call_whose_deadline_the_queue_will_pass_is_refused_at_once() ->
     pipeline.admission.admit(1, caller="a", deadline=time.monotonic() + 120)
 
 
+async def test_what_waited_too_long_to_be_answered_in_time_is_not_computed_in_vain() -> None:
+    """Accepted before the rate was known; when its turn comes its deadline is ahead, but not far enough."""
+    pipeline = Pipeline(batch_size=1, queue_size=200)
+    slow = [pipeline.call(number) for number in range(2)]
+    await until(lambda: len(pipeline.started) == 2)
+    hopeless, hopeful = pipeline.call(2, seconds=1.4), pipeline.call(3)
+    await asyncio.sleep(1.0)
+    pipeline.gate.set()
+    with pytest.raises(DeadlineExceeded, match="waited too long"):
+        await hopeless
+    await asyncio.gather(*slow, hopeful)
+    assert pipeline.started == [0, 1, 3]
+    assert pipeline.value("expired_images_total") == 1
+    assert pipeline.value("abandoned_images_total", cause="deadline") == 0
+    pipeline.assert_empty()
+
+
+async def test_a_slow_past_refuses_nothing_while_slots_are_free() -> None:
+    pipeline = Pipeline(batch_size=1, queue_size=200)
+    slow = [pipeline.call(number) for number in range(2)]
+    await asyncio.sleep(0.2)
+    pipeline.gate.set()
+    await asyncio.gather(*slow)
+    assert await pipeline.call(2, seconds=0.1) == 2
+
+
 @pytest.mark.parametrize("seed", range(5))
 async def test_no_place_and_no_slot_is_ever_lost(seed: int) -> None:
     """Calls of random length, deadline, error and patience; afterwards everything is free again."""

@@ -67,7 +67,7 @@ async def serving(folder: Path, **changes: Any) -> AsyncIterator[Service]:
     service = Service(settings(folder, **changes), [LARGE], asyncio.Event())
     below = grpc.aio.server(options=[("grpc.max_send_message_length", -1)])
     add_InferenceAPIsServiceServicer_to_server(TorchServe(), below)
-    below.add_insecure_port(f"127.0.0.1:{service.torchserve.grpc_port}")
+    below.add_insecure_port(f"{service.torchserve.host}:{service.torchserve.grpc_port}")
     try:
         await below.start()
         await service.start()
