@@ -116,7 +116,7 @@ bench-gateway: .venv/.dev  ## what the gateway costs, against TorchServe's own g
 	@$(BIN)/python loadtests/bench_gateway.py
 
 bench-overload: .venv/.dev  ## up to three times what the service can take: goodput, p99, refusals
-	@$(BIN)/python loadtests/bench_overload.py
+	@$(BIN)/python loadtests/bench_overload.py $(BENCH)
 
 rolling: .venv/.dev  ## restart two services behind HAProxy in turn, under load: no call may fail
 	@$(BIN)/python loadtests/rolling.py

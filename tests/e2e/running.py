@@ -75,7 +75,7 @@ class Running:
         return jvm
 
     def workers(self) -> list[psutil.Process]:
-        return [child for child in self.jvm().children() if "model_service_worker" in " ".join(child.cmdline())]
+        return [child for child in self.jvm().children() if _is_worker(child)]
 
     def worker(self) -> psutil.Process:
         (worker,) = self.workers()
@@ -126,6 +126,13 @@ def curl(*arguments: str | Path) -> str:
 def get(url: str) -> str:
     with urllib.request.urlopen(url, timeout=10) as answer:
         return answer.read().decode()
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "model_service_worker" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # ended a moment ago
+        return False
 
 
 def until(condition: Callable[[], object], seconds: float, *, every: float = 0.05) -> float:
