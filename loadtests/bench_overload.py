@@ -162,9 +162,7 @@ def apart(archive: Path) -> Iterator[Service]:
 @click.option("--shares", default="0.5,0.8,0.95,1.1,1.5,2,3", show_default=True, help="of the capacity, offered")
 @click.option("--seconds", default=15.0, show_default=True, help="of each step, besides its warm-up")
 @click.option("--timeout", default=2.0, show_default=True, help="deadline of each call")
-@click.option(
-    "--apart/--together", "separately", default=True, show_default=True, help="cores for the worker alone"
-)
+@click.option("--apart/--together", "separately", default=True, show_default=True, help="cores for the worker alone")
 @click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
 def main(model: str, shares: str, seconds: float, timeout: float, separately: bool, output: Path) -> None:
     """Measure the service under more load than it can take."""

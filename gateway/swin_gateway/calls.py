@@ -1,4 +1,4 @@
-"""What every call gets, over either protocol: an id, a place in the metrics, a line in the log when it fails.
+"""What every call gets, over either protocol: an id, a place in the metrics, a line in the log, a span.
 
 Also the way to end the calls that a drain has waited for long enough, with an answer instead of a broken connection.
 """
@@ -6,17 +6,21 @@ Also the way to end the calls that a drain has waited for long enough, with an a
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
+from swin_gateway.access_log import AccessLog
 from swin_gateway.errors import Draining, InternalError, ServingError
 from swin_gateway.metrics import Metrics
 from swin_gateway.model import ServedModel
+from swin_gateway.tracing import NO_TRACE, Trace, Tracing
+from swin_proto.v1.classifier_pb2 import ClassifyResponse
 
 log = structlog.get_logger("calls")
 
@@ -37,43 +41,82 @@ class Served:
     version: str = ""
     outcome: str = ""
     """Empty until it is known; a call that ends without one was cancelled by its caller."""
+    error: ServingError | None = None
+    trace: Trace = NO_TRACE
+    response: ClassifyResponse | None = None
 
     def by(self, model: ServedModel) -> None:
         self.model, self.version = model.name, model.version
+
+    def identity(self) -> dict[str, str]:
+        return {"request_id": self.request_id, "model": self.model, "version": self.version}
 
     def succeeded(self) -> None:
         """Unless a failure has been noted before."""
         self.outcome = self.outcome or OK
 
     def failed(self, error: ServingError) -> None:
-        self.outcome = error.outcome
-        log.log(error.log_level, "call failed", outcome=self.outcome, model=self.model, request_id=self.request_id)
+        self.outcome, self.error = error.outcome, error
+
+    def facts(self) -> dict[str, object]:
+        """What is known of it, for the log."""
+        known = {"method": self.method, "model": self.model, "trace_id": self.trace.id}
+        facts: dict[str, object] = {"request_id": self.request_id}
+        facts |= {key: each for key, each in known.items() if each}
+        if self.error is not None:
+            facts["message"] = self.error.message
+        if self.response is not None:
+            facts["images"] = len(self.response.results)
+            facts |= {f"{name}_seconds": round(each, 6) for name, each in stages(self.response).items()}
+        return facts
 
 
 class Calls:
-    def __init__(self, metrics: Metrics, closing: asyncio.Event) -> None:
+    def __init__(
+        self, metrics: Metrics, closing: asyncio.Event, *, tracing: Tracing | None = None, access_log_rate: float = 10.0
+    ) -> None:
+        """access_log_rate: lines a second for each outcome"""
         self._metrics = metrics
+        self._tracing = tracing or Tracing()
+        self._access_log = AccessLog(access_log_rate)
         self._closing = closing
         self._tasks: set[asyncio.Task[Any]] = set()
         self._cutting = False
 
     @contextmanager
-    def serving(self, protocol: str, request_id: str, method: str = "") -> Iterator[Served]:
-        """Around one call, in the task that answers it."""
+    def serving(
+        self, protocol: str, request_id: str, method: str = "", headers: Mapping[str, Any] | None = None
+    ) -> Iterator[Served]:
+        """Around one call, in the task that answers it.
+
+        headers: what the caller sent, names in lower case; None for what is not traced
+        """
         served = Served(request_id, self._closing.is_set(), method)
         task = asyncio.current_task()
         assert task is not None
         started = time.monotonic()
         self._tasks.add(task)
         try:
-            with self._metrics.in_flight.track_inprogress():
-                yield served
+            with self._metrics.in_flight.track_inprogress(), self._tracing.call(headers) as served.trace:
+                try:
+                    yield served
+                finally:
+                    self._ended(served, protocol, time.monotonic() - started)
         finally:
             self._tasks.discard(task)
-            if served.method:
-                seconds = time.monotonic() - started
-                outcome = served.outcome or CANCELLED
-                self._metrics.call(protocol, served.method, served.model, served.version, outcome, seconds)
+
+    def _ended(self, served: Served, protocol: str, seconds: float) -> None:
+        outcome = served.outcome or CANCELLED
+        error, names = served.error, (served.model, served.version)
+        if served.method:
+            trace_id = served.trace.id
+            self._metrics.call(protocol, served.method, *names, outcome, seconds, trace_id=trace_id)
+            served.trace.describe(served.method, protocol=protocol, outcome=outcome, **served.identity())
+            if error is not None and error.http >= 500:
+                served.trace.failed(error.reason)
+        if served.method or error is not None:
+            level = logging.WARNING if error is not None and error.http >= 500 else logging.INFO
+            self._access_log.write(outcome, level, protocol=protocol, seconds=round(seconds, 6), **served.facts())
 
     def failure(self, error: BaseException, served: Served) -> ServingError:
         """What to answer to a call that ended with `error`; notes it. Raises `error` again if the caller cancelled."""
@@ -99,3 +142,14 @@ class Calls:
         for task in self._tasks:
             task.cancel()
         return len(self._tasks)
+
+
+def stages(response: ClassifyResponse) -> dict[str, float]:
+    """Seconds of each stage of the slowest image, in their order."""
+    timing = response.timing
+    return {
+        "queue": timing.queue,
+        "batch_wait": timing.batch_wait,
+        "decode": timing.decode,
+        "inference": timing.inference,
+    }

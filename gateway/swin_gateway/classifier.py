@@ -28,6 +28,7 @@ from swin_gateway.errors import (
 from swin_gateway.model import Models, ServedModel
 from swin_gateway.options import Options
 from swin_gateway.result import image_result, misfit, read_result
+from swin_gateway.tracing import NO_TRACE, Trace
 from swin_gateway.worker import WorkerClient
 from swin_proto import CONTRACT_VERSION
 from swin_proto.v1.classifier_pb2 import ClassifyResponse, ImageResult, Timing
@@ -52,6 +53,7 @@ class Call:
     request_id: str
     caller: str = ""
     """Who shares the queue fairly with others: an address, without the port."""
+    trace: Trace = NO_TRACE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,7 @@ class Accepted:
     deadline: float
     """Monotonic seconds."""
     request_id: str
+    trace: Trace = NO_TRACE
 
     def job(self, image: bytes) -> Job:
         return Job(
@@ -184,7 +187,7 @@ class Classifier:
             raise NotReady(f"{model.name} is still loading; try again")
         limit = self.time_limit(call.timeout)
         deadline = time.monotonic() + limit - min(WAY_HOME_SECONDS, limit / 10)
-        return Accepted(model=model, options=options, deadline=deadline, request_id=call.request_id)
+        return Accepted(model=model, options=options, deadline=deadline, request_id=call.request_id, trace=call.trace)
 
     def _check_answer(self, model: ServedModel, options: Options, images: int) -> None:
         """Raises TooLarge when the embeddings and maps asked for would be."""
@@ -221,7 +224,7 @@ class Classifier:
         """One admitted image; its failure is part of the result."""
         model, deadline, job = accepted.model, accepted.deadline, accepted.job(image)
         entered = time.monotonic()
-        dispatched = entered
+        dispatched: float | None = None
 
         async def dispatch() -> Answer:
             nonlocal dispatched
@@ -235,10 +238,11 @@ class Classifier:
             model.metrics.batch(answer)
             return answer
 
-        timing = Timing()
+        timing, answer = Timing(), None
         result: ImageResult | ServingError
         try:
             answer = await model.admission.run(place, dispatch, deadline=deadline)
+            assert dispatched is not None
             timing = _timing(answer, entered, dispatched)
             result = read_result(answer.results[0], job, model)
         except DeadlineExceeded as error:
@@ -248,6 +252,8 @@ class Classifier:
         except asyncio.CancelledError:
             model.metrics.image("deadline_exceeded" if passed(deadline) else "cancelled")
             raise
+        finally:
+            _trace(accepted.trace, answer, entered, dispatched)
         _observe(model, result, timing)
         return Classified(result, timing)
 
@@ -273,6 +279,20 @@ def _timing(answer: Answer, entered: float, dispatched: float) -> Timing:
         decode=answer.decode_seconds,
         inference=answer.inference_seconds,
     )
+
+
+def _trace(trace: Trace, answer: Answer | None, entered: float, dispatched: float | None) -> None:
+    """The stages of one image, as far as it came."""
+    now = time.monotonic()
+    if dispatched is None:
+        trace.stages(entered, {"queue": now})
+    elif answer is None:
+        trace.stages(entered, {"queue": dispatched, "batch wait": now})
+    else:
+        decoded = answer.entered_at + answer.decode_seconds
+        ends = {"queue": dispatched, "batch wait": answer.entered_at, "decode": decoded}
+        ends["inference"] = decoded + answer.inference_seconds
+        trace.stages(entered, ends, batch_size=answer.batch_size, padded_size=answer.padded_size)
 
 
 def _seconds(timing: Timing) -> tuple[float, float, float, float]:

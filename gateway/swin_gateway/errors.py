@@ -21,7 +21,6 @@ The adapters render these and nothing else; DESIGN: one table, two renderings.
 
 from __future__ import annotations
 
-import logging
 from typing import ClassVar
 
 from grpc import StatusCode
@@ -33,7 +32,6 @@ class ServingError(Exception):
     http: ClassVar[int] = 500
     grpc: ClassVar[StatusCode] = StatusCode.INTERNAL
     reason: ClassVar[str] = "INTERNAL"
-    log_level: ClassVar[int] = logging.INFO
     retry_after: float | None = None
     """Seconds after which trying again makes sense; None when it does not."""
 
@@ -75,7 +73,6 @@ class ModelNotFound(NotFound):
 
 class Overloaded(ServingError):
     http, grpc, reason = 429, StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"
-    log_level = logging.DEBUG  # the counters tell; a line each would add to the load that is being shed
     retry_after = 1.0
 
 

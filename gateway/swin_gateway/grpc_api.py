@@ -60,15 +60,16 @@ class GrpcApi(ClassifierServicer):
             served.by(self._classifier.models.find(request.model, request.version))
             # One more than is taken: enough to be refused, however many a message holds.
             images = [image.content for image in islice(request.images, self._classifier.max_images + 1)]
-            call = _call(request, images, context, served.request_id)
-            return await self._classifier.classify(call)
+            call = _call(request, images, context, served)
+            served.response = await self._classifier.classify(call)
+            return served.response
         raise AssertionError("abort raises")
 
     async def ClassifyStream(  # noqa: N802
         self, request_iterator: AsyncIterator[ClassifyStreamRequest], context: Any
     ) -> AsyncIterator[ClassifyStreamResponse]:
         async with self._serving("ClassifyStream", context) as served:
-            stream = ImageStream(self._classifier, context, served.request_id)
+            stream = ImageStream(self._classifier, context, served)
             reader = asyncio.create_task(stream.read(request_iterator))
             try:
                 async for answer in stream.answers():
@@ -94,8 +95,9 @@ class GrpcApi(ClassifierServicer):
     @asynccontextmanager
     async def _serving(self, method: str, context: ServicerContext) -> AsyncIterator[Served]:
         """Names, times and counts a call, and turns what it raises into a status."""
-        request_id = request_id_from(dict(context.invocation_metadata()).get(REQUEST_ID))
-        with self._calls.serving("grpc", request_id, method) as served:
+        headers = dict(context.invocation_metadata())
+        request_id = request_id_from(headers.get(REQUEST_ID))
+        with self._calls.serving("grpc", request_id, method, headers) as served:
             try:
                 await context.send_initial_metadata(((REQUEST_ID, request_id),))
                 yield served
@@ -110,10 +112,10 @@ class GrpcApi(ClassifierServicer):
 class ImageStream:
     """One ClassifyStream: at most `STREAM_WINDOW` images between being read and their answer being taken."""
 
-    def __init__(self, classifier: Classifier, context: ServicerContext, request_id: str) -> None:
+    def __init__(self, classifier: Classifier, context: ServicerContext, served: Served) -> None:
         self._classifier = classifier
         self._context = context
-        self._request_id = request_id
+        self._served = served
         self._window = asyncio.Semaphore(STREAM_WINDOW)
         self._answers: asyncio.Queue[ClassifyStreamResponse | None] = asyncio.Queue()
         self.cut = False
@@ -156,7 +158,7 @@ class ImageStream:
         self._answers.put_nowait(await self._answer(request))
 
     async def _answer(self, request: ClassifyStreamRequest) -> ClassifyStreamResponse:
-        call = _call(request, [request.image.content], self._context, self._request_id)
+        call = _call(request, [request.image.content], self._context, self._served)
         try:
             model, image = await self._classifier.classify_bulk(call)
         except ServingError as error:
@@ -174,7 +176,7 @@ def _call(
     request: ClassifyRequest | ClassifyStreamRequest,
     images: list[bytes],
     context: ServicerContext,
-    request_id: str,
+    served: Served,
 ) -> Call:
     options = request.options
     return Call(
@@ -188,7 +190,8 @@ def _call(
             class_activation_map=options.class_activation_map,
         ),
         timeout=context.time_remaining(),
-        request_id=request_id,
+        request_id=served.request_id,
+        trace=served.trace,
         caller=caller.of_grpc(context.peer()),
     )
 

@@ -6,7 +6,7 @@ the service was started with, never a caller's words, so their number is bounded
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
 from swin_proto.worker.v1.job_pb2 import Answer
 
@@ -47,7 +47,8 @@ class Metrics:
         self.stage_seconds = histogram("stage_seconds", "Time of one image's stage", SECONDS, *model, "stage")
         self.batch_images = histogram("batch_images", "Images that reached one forward pass", IMAGES, *model)
         self.batch_padding = histogram("batch_padding_images", "Images added to fill a batch bucket", IMAGES, *model)
-        self.expired = counter("expired_images_total", "Images whose deadline passed in the queue", *model)
+        self.shed = counter("shed_images_total", "Images refused at once", *model, "cause")
+        self.expired = counter("expired_images_total", "Images not computed: too late", *model)
         self.abandoned = counter(
             "abandoned_images_total", "Images dispatched whose answer nobody waited for", *model, "cause"
         )
@@ -56,15 +57,23 @@ class Metrics:
         self.engine_fallback = gauge("engine_fallback", "1 while a safe default serves, not what was tuned", *model)
         self.in_flight = gauge("in_flight_requests", "Calls being answered now")
         self.queue_depth = gauge("queue_images", "Images waiting in the queue", *model)
+        self.dispatched = gauge("dispatched_images", "Images that TorchServe has now", *model)
         self.model_ready = gauge("model_ready", "1 while a live worker answers", *model)
         self.ready = gauge("ready", "1 while every model is ready and the service is not draining")
         self.model_info = Info("swinserve_model", "What serves a model version", model, registry=self.registry)
         self.build_info = Info("swinserve_build", "Versions", registry=self.registry)
+        ProcessCollector(registry=self.registry)  # the gateway's own memory, descriptors and CPU time
 
-    def call(self, protocol: str, method: str, model: str, version: str, outcome: str, seconds: float) -> None:
-        """Counts one call; `model` and `version` are the served ones, empty when none was found."""
+    def call(
+        self, protocol: str, method: str, model: str, version: str, outcome: str, seconds: float, *, trace_id: str = ""
+    ) -> None:
+        """Counts one call; `model` and `version` are the served ones, empty when none was found.
+
+        trace_id: of a call that is traced; becomes the exemplar of its bucket
+        """
         self.requests.labels(protocol, method, model, version, outcome).inc()
-        self.request_seconds.labels(protocol, method, model, version).observe(seconds)
+        exemplar = {"trace_id": trace_id} if trace_id else None
+        self.request_seconds.labels(protocol, method, model, version).observe(seconds, exemplar)
 
     def for_model(self, name: str, version: str) -> ModelMetrics:
         return ModelMetrics(self, name, version)
@@ -80,6 +89,8 @@ class ModelMetrics:
         self._batch_images = metrics.batch_images.labels(*self._labels)
         self._batch_padding = metrics.batch_padding.labels(*self._labels)
         self._queue_depth = metrics.queue_depth.labels(*self._labels)
+        self._dispatched = metrics.dispatched.labels(*self._labels)
+        self._shed = {cause: metrics.shed.labels(*self._labels, cause) for cause in ("queue_full", "deadline")}
         self._expired = metrics.expired.labels(*self._labels)
         self._sent_again = metrics.sent_again.labels(*self._labels)
         self._compile_events = metrics.compile_events.labels(*self._labels)
@@ -103,6 +114,13 @@ class ModelMetrics:
 
     def queue_depth(self, images: int) -> None:
         self._queue_depth.set(images)
+
+    def dispatched(self, images: int) -> None:
+        self._dispatched.set(images)
+
+    def shed(self, cause: str, images: int) -> None:
+        """cause: queue_full, or deadline where that could not have been met"""
+        self._shed[cause].inc(images)
 
     def expired(self) -> None:
         self._expired.inc()

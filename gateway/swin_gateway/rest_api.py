@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 
 from swin_gateway import caller
 from swin_gateway.body import BodyReader, JsonBody
-from swin_gateway.calls import Calls, Served
+from swin_gateway.calls import Calls, Served, stages
 from swin_gateway.classifier import Call, Classifier
 from swin_gateway.errors import Cancelled, DeadlineExceeded, Draining, InvalidRequest, NotFound, ServingError
 from swin_gateway.readiness import Readiness
@@ -192,13 +192,19 @@ class RestApi:
                 timeout=deadline - time.monotonic(),
                 request_id=call.request_id,
                 caller=caller.of_rest(request.client),
+                trace=call.trace,
             )
         )
-        response = await _unless_disconnected(request, answer)
+        call.response = response = await _unless_disconnected(request, answer)
+        headers = {
+            "server-timing": ", ".join(f"{name};dur={1000 * each:.3f}" for name, each in stages(response).items())
+        }
         if response.ByteSize() < LARGE_ANSWER:
-            return JSONResponse(response_body(response, asked, call.request_id))
+            return JSONResponse(response_body(response, asked, call.request_id), headers=headers)
         # Megabytes of base64 take tenths of a second to write, in which nothing else would be answered.
-        return await asyncio.to_thread(lambda: JSONResponse(response_body(response, asked, call.request_id)))
+        return await asyncio.to_thread(
+            lambda: JSONResponse(response_body(response, asked, call.request_id), headers=headers)
+        )
 
     async def _images(self, request: Request, deadline: float) -> list[bytes]:
         try:

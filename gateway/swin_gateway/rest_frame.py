@@ -35,8 +35,8 @@ class RestFrame:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        asked = next((value for name, value in scope["headers"] if name == REQUEST_ID.encode()), None)
-        request_id = request_id_from(asked)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        request_id = request_id_from(headers.get(REQUEST_ID))
         answered = False
 
         async def send_with_id(message: MutableMapping[str, Any]) -> None:
@@ -49,7 +49,8 @@ class RestFrame:
                 message["headers"] = [*message.get("headers", ()), *added]
             await send(message)
 
-        with self._calls.serving("rest", request_id) as served:
+        traced = headers if scope.get("method") == "POST" else None  # not every probe
+        with self._calls.serving("rest", request_id, headers=traced) as served:
             scope["swinserve"] = served
             try:
                 await self._app(scope, receive, send_with_id)

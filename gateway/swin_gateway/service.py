@@ -35,6 +35,7 @@ from swin_gateway.readiness import Readiness
 from swin_gateway.rest_api import RestApi
 from swin_gateway.settings import ServeSettings
 from swin_gateway.torchserve import TorchServe
+from swin_gateway.tracing import Tracing
 from swin_gateway.worker import WorkerClient
 from swin_proto.v1 import classifier_pb2, classifier_pb2_grpc
 
@@ -73,6 +74,7 @@ class Service:
             java=find_java(settings.java),
             heap_mb=settings.java_heap_mb,
             max_message_bytes=hop_bytes,
+            log_level=settings.log_level,
         )
         self._workers = WorkerClient(f"{self.torchserve.host}:{self.torchserve.grpc_port}", max_message_bytes=hop_bytes)
         models = [
@@ -92,7 +94,13 @@ class Service:
             default_timeout=settings.default_timeout,
             max_timeout=settings.max_timeout,
         )
-        self.calls = Calls(self.metrics, self.classifier.closing)
+        self._tracing = Tracing.from_environment()
+        self.calls = Calls(
+            self.metrics,
+            self.classifier.closing,
+            tracing=self._tracing,
+            access_log_rate=settings.access_log_rate,
+        )
         self.readiness = Readiness(self.classifier, self.metrics)
         self._grpc = self._grpc_server(message_bytes)
         self._rest = self._rest_server()
@@ -200,6 +208,7 @@ class Service:
             self._metrics_server.server_close()
         await self._workers.close()
         await self.torchserve.stop()
+        await asyncio.to_thread(self._tracing.close)
 
     async def _drain(self) -> None:
         settings = self._settings

@@ -35,6 +35,8 @@ LEVELS = {  # log4j's and Python's names -> ours
 WORKER_LINE = re.compile(r"^(DEBUG|INFO|WARNING|ERROR|CRITICAL) (swin_handler.*)$")  # as the handler formats it
 LINE = re.compile(r"^(TRACE|DEBUG|INFO|WARN|ERROR|FATAL)\|([\w.$]+)\|(.*)$")
 
+# What TorchServe calls info is for us to debug with: a line for each model, worker and connection.
+LOG4J_LEVELS = {"debug": "info", "info": "warn", "warning": "warn", "error": "error"}
 # TorchServe's default configuration writes every event three times, to files that grow to gigabytes (TORCHSERVE §1.3).
 LOG4J = """<?xml version="1.0" encoding="UTF-8"?>
 <Configuration status="error">
@@ -43,7 +45,7 @@ LOG4J = """<?xml version="1.0" encoding="UTF-8"?>
     <Logger name="ACCESS_LOG" level="off"/><Logger name="TS_METRICS" level="off"/>
     <Logger name="MODEL_METRICS" level="off"/><Logger name="org.apache" level="off"/>
     <Logger name="MODEL_LOG" level="info"/>
-    <Root level="warn"><AppenderRef ref="out"/></Root>
+    <Root level="LEVEL"><AppenderRef ref="out"/></Root>
   </Loggers>
 </Configuration>
 """
@@ -52,7 +54,17 @@ LOG4J = """<?xml version="1.0" encoding="UTF-8"?>
 class TorchServe:
     """One TorchServe process. Call `start`, watch `wait`, end with `stop`."""
 
-    def __init__(self, archives: Sequence[Archive], *, java: Path, heap_mb: int, max_message_bytes: int) -> None:
+    def __init__(
+        self,
+        archives: Sequence[Archive],
+        *,
+        java: Path,
+        heap_mb: int,
+        max_message_bytes: int,
+        log_level: str = "info",
+    ) -> None:
+        """log_level: for TorchServe and its workers as for ourselves"""
+        self._log_level = log_level
         self._archives = archives
         self._java = java
         self._heap_mb = heap_mb
@@ -88,7 +100,8 @@ class TorchServe:
         self._write_configuration()
         # Idle OpenMP threads that spin take the cores from decoding and from each other: on two busy cores a forward
         # pass of 2 ms was seen to take 470 ms. Only the environment reaches them, torch being imported before us.
-        environment = {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ | {"SWINSERVE_PARENT_PID": str(os.getpid())}
+        ours = {"SWINSERVE_PARENT_PID": str(os.getpid()), "SWINSERVE_LOG_LEVEL": self._log_level}
+        environment = {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ | ours
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-IS", die_with_parent.__file__, *self._command()),
@@ -148,7 +161,7 @@ class TorchServe:
         store.mkdir()
         for archive in self._archives:
             (store / f"{archive.manifest.name}-{archive.manifest.version}.mar").symlink_to(archive.path.resolve())
-        (self._folder / "log4j2.xml").write_text(LOG4J)
+        (self._folder / "log4j2.xml").write_text(LOG4J.replace("LEVEL", LOG4J_LEVELS[self._log_level]))
         (self._folder / "config.properties").write_text(self._properties())
         python = self._folder / "python"  # what TorchServe takes for the interpreter of its workers
         python.write_text(

@@ -150,6 +150,7 @@ class OneLine(logging.Formatter):
 
 
 def _configure_logging() -> None:
+    logging.getLogger("swin_handler").setLevel(os.environ.get("SWINSERVE_LOG_LEVEL", "info").upper())
     root = logging.getLogger()
     root.addFilter(_is_worth_logging)
     for handler in root.handlers:

@@ -28,6 +28,7 @@ from swin_gateway.model import Models, ServedModel
 from swin_gateway.options import Options
 from swin_gateway.readiness import Readiness
 from swin_gateway.rest_api import RestApi
+from swin_gateway.tracing import Tracing
 from swin_proto import CONTRACT_VERSION
 from swin_proto.v1 import classifier_pb2_grpc
 from swin_proto.worker.v1.job_pb2 import ActivationMaps, Answer, Error, Job, Result, TopK
@@ -161,6 +162,7 @@ def gateway(
     queue_size: int = 16,
     default_timeout: float = 5.0,
     max_response_bytes: int = 100_000,
+    tracing: Tracing | None = None,
 ) -> Gateway:
     """A gateway for `archives` (by default one model "digits", batch size 2, one worker)."""
     metrics = Metrics()
@@ -185,7 +187,7 @@ def gateway(
     if loaded:
         for model in models:
             model.workers.answered(os.getpid())
-    calls = Calls(metrics, classifier.closing)
+    calls = Calls(metrics, classifier.closing, tracing=tracing)
     return Gateway(metrics, models, workers, classifier, Readiness(classifier, metrics), calls)
 
 

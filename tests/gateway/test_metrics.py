@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import asyncio
+import time
+
 import pytest
 from prometheus_client import generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from swin_gateway.errors import ModelNotFound
+from swin_gateway.errors import DeadlineUnreachable, ModelNotFound, Overloaded
 from swin_gateway.metrics import Metrics
 from swin_proto.v1.classifier_pb2 import ClassifyRequest, GetModelRequest
 from swin_proto.v1.classifier_pb2_grpc import ClassifierStub
@@ -26,8 +30,10 @@ async def test_every_name_has_our_prefix_and_ends_in_its_base_unit(served: Gatew
     await served.classifier.classify(call())
     served.metrics.build_info.info({"swinserve": "0"})
     text = generate_latest(served.metrics.registry).decode()
-    families = [family for family in text_string_to_metric_families(text) if not family.name.endswith("_created")]
-    assert len(families) >= 16
+    found = text_string_to_metric_families(text)
+    # process_* are named by prometheus_client, as every Python program's.
+    families = [each for each in found if not each.name.endswith("_created") and not each.name.startswith("process_")]
+    assert len(families) >= 20
     for family in families:
         name = f"{family.name}_total" if family.type == "counter" else family.name
         assert name.startswith("swinserve_")
@@ -37,7 +43,19 @@ async def test_every_name_has_our_prefix_and_ends_in_its_base_unit(served: Gatew
 
 async def test_model_series_carry_model_and_version(served: Gateway) -> None:
     await served.classifier.classify(call())
-    per_model = ("images", "stage", "batch", "queue", "expired", "abandoned", "model_", "compile", "engine")
+    per_model = (
+        "images",
+        "stage",
+        "batch",
+        "queue",
+        "expired",
+        "abandoned",
+        "shed",
+        "dispatched",
+        "model_",
+        "compile",
+        "engine",
+    )
     for family in served.metrics.registry.collect():
         for sample in family.samples:
             if sample.name.removeprefix("swinserve_").startswith(per_model):
@@ -100,10 +118,10 @@ async def test_names_that_callers_make_up_do_not_become_labels(served: Gateway) 
         await until(lambda: served.value("requests_total", **(unknown | {"protocol": "grpc"})) == 1)
         await until(lambda: served.value("requests_total", **(unknown | GET_MODEL)) == 1)
         before = series()
-        for number in range(1, 200):
+        for number in range(1, 1000):
             await ask(number)
     assert series() == before
-    assert served.value("requests_total", **unknown) == 200
+    assert served.value("requests_total", **unknown) == 1000
     assert "made-up" not in generate_latest(served.metrics.registry).decode()
 
 
@@ -114,3 +132,35 @@ async def test_two_models_have_series_of_their_own() -> None:
     assert served.value("images_total", model="a", version="1.0", outcome="ok") == 0
     with pytest.raises(ModelNotFound):
         await served.classifier.classify(call(model="c"))
+
+
+async def test_work_that_is_refused_is_counted_by_why() -> None:
+    served = gateway(queue_size=8)
+    admission = served.model.admission
+    with pytest.raises(Overloaded):
+        admission.admit(9, caller="a")
+    admission._seconds_per_image = 1.0
+    served.workers.gate.clear()
+    under_way = [
+        asyncio.create_task(served.classifier.classify(call())) for _ in range(4)
+    ]  # as many as there are slots
+    await until(lambda: served.value("dispatched_images", **DIGITS) == 4)
+    with pytest.raises(DeadlineUnreachable):
+        admission.admit(2, caller="a", deadline=time.monotonic() + 1)
+    assert served.value("shed_images_total", cause="queue_full", **DIGITS) == 9
+    assert served.value("shed_images_total", cause="deadline", **DIGITS) == 2
+    served.workers.gate.set()
+    await asyncio.gather(*under_way)
+    await until(lambda: served.value("dispatched_images", **DIGITS) == 0)
+
+
+def test_a_traced_call_leaves_its_id_as_the_exemplar_of_its_bucket() -> None:
+    metrics = Metrics()
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    metrics.call("grpc", "Classify", "digits", "1.0", "ok", 0.0042, trace_id=trace_id)
+    metrics.call("grpc", "Classify", "digits", "1.0", "ok", 3.0)
+    text = openmetrics.generate_latest(metrics.registry).decode()
+    found = [line for line in text.splitlines() if "# {" in line]
+    assert len(found) == 1
+    assert 'le="0.005"' in found[0]
+    assert f'# {{trace_id="{trace_id}"}} 0.0042' in found[0]

@@ -175,7 +175,7 @@ async def test_a_bug_is_told_in_a_fixed_text_and_logged_whole(served: Gateway, m
     }
     assert "secret" not in response.text
     assert response.headers["x-request-id"] == "mine"
-    assert [(entry["event"], entry["request_id"]) for entry in logs] == [("bug", "mine"), ("call failed", "mine")]
+    assert [(entry["event"], entry["request_id"]) for entry in logs] == [("bug", "mine"), ("call", "mine")]
     assert "secret path" in str(logs[0]["exc_info"])
     counted = {"protocol": "rest", "method": "Classify", "model": "digits", "version": "1.0"}
     assert served.value("requests_total", outcome="internal", **counted) == 1

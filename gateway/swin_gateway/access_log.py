@@ -1,0 +1,44 @@
+"""Calls that ended -> lines in the log, at most so many a second of each outcome, the others counted.
+
+A line a call would cost a loaded service more than it tells; an overload must not be a flood of lines besides.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import structlog
+
+log = structlog.get_logger("calls")
+
+
+@dataclass
+class Budget:
+    """Of one outcome."""
+
+    second: int = -1
+    used: int = 0
+    left_out: int = 0
+    """Since the last line that was written."""
+
+
+class AccessLog:
+    def __init__(self, lines_per_second: float) -> None:
+        self._most = lines_per_second
+        self._budgets: dict[str, Budget] = {}
+
+    def write(self, outcome: str, level: int, **facts: object) -> None:
+        """One line, unless this outcome has had its lines in this second."""
+        budget = self._budgets.setdefault(outcome, Budget())
+        now = int(time.monotonic())
+        if now != budget.second:
+            budget.second, budget.used = now, 0
+        if budget.used >= self._most:
+            budget.left_out += 1
+            return
+        budget.used += 1
+        if budget.left_out:
+            facts["left_out"] = budget.left_out
+            budget.left_out = 0
+        log.log(level, "call", outcome=outcome, **facts)

@@ -1,0 +1,135 @@
+"""OpenTelemetry's own variables -> a span for each call with its stages below; off while they name no receiver.
+
+    call (SERVER, continues the caller's traceparent)
+     ├── queue       in the gateway
+     ├── batch wait  dispatch to the worker's handler
+     ├── decode      of the whole batch
+     └── inference   of the whole batch
+
+The stages are told after the fact, from the times that every answer brings, so nothing is added to the worker.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import propagate, trace
+from opentelemetry.trace import INVALID_SPAN, NoOpTracer, Span, SpanKind, Status, StatusCode, Tracer
+
+from swin_gateway.errors import StartError
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+FLUSH_MILLISECONDS = 2000
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+
+
+class Trace:
+    """One call's span; all of it costs next to nothing when nobody listens."""
+
+    def __init__(self, tracer: Tracer, span: Span) -> None:
+        self._tracer = tracer
+        self._span = span
+
+    @property
+    def id(self) -> str:
+        """32 hex digits; empty if the call is not recorded."""
+        return trace.format_trace_id(self._span.get_span_context().trace_id) if self._span.is_recording() else ""
+
+    def describe(self, name: str, **facts: str) -> None:
+        self._span.update_name(name)
+        self._span.set_attributes({f"swinserve.{key}": value for key, value in facts.items()})
+
+    def failed(self, reason: str) -> None:
+        """The failure is the service's own, not the caller's."""
+        self._span.set_status(Status(StatusCode.ERROR, reason))
+
+    def stages(self, begin: float, ends: Mapping[str, float], **facts: int) -> None:
+        """Adds a finished span for each, from the end of the one before (or `begin`) to its own; monotonic seconds."""
+        if not self._span.is_recording():
+            return
+        context = trace.set_span_in_context(self._span)
+        offset = time.time() - time.monotonic()
+        for name, end in ends.items():
+            attributes = {f"swinserve.{key}": value for key, value in facts.items()}
+            start = _nanoseconds(begin + offset)
+            self._tracer.start_span(name, context, attributes=attributes, start_time=start).end(
+                _nanoseconds(end + offset)
+            )
+            begin = end
+
+
+NO_TRACE = Trace(NoOpTracer(), INVALID_SPAN)
+
+
+class Tracing:
+    """The tracer of one service."""
+
+    def __init__(self, provider: TracerProvider | None = None) -> None:
+        """provider: None traces nothing"""
+        self._provider = provider
+        self._tracer = provider.get_tracer("swinserve") if provider else None
+
+    @classmethod
+    def from_environment(cls) -> Tracing:
+        """Raises StartError when the variables ask for what there is not."""
+        exporter = _exporter()
+        if exporter is None:
+            return cls()
+        from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+        name = {} if os.environ.get("OTEL_SERVICE_NAME") else {SERVICE_NAME: "swinserve"}
+        resource = Resource.create(name | {SERVICE_VERSION: version("swinserve")})
+        provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+        return cls(provider)
+
+    @contextmanager
+    def call(self, headers: Mapping[str, Any] | None) -> Iterator[Trace]:
+        """Around one call; `headers` have names in lower case, None is not traced."""
+        if self._tracer is None or headers is None:
+            yield NO_TRACE
+            return
+        span = self._tracer.start_span("call", propagate.extract(headers), SpanKind.SERVER)
+        try:
+            yield Trace(self._tracer, span)
+        finally:
+            span.end()
+
+    def close(self) -> None:
+        """Sends what is left, within two seconds."""
+        if self._provider is not None:
+            self._provider.force_flush(FLUSH_MILLISECONDS)
+            self._provider.shutdown()
+
+
+def _exporter() -> SpanExporter | None:
+    chosen = os.environ.get("OTEL_TRACES_EXPORTER", "otlp" if any(map(os.environ.get, ENDPOINTS)) else "none")
+    if chosen == "none" or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    if chosen != "otlp":
+        raise StartError(f"OTEL_TRACES_EXPORTER={chosen}: there are otlp and none")
+    protocol = next(filter(None, map(os.environ.get, PROTOCOLS)), "grpc")
+    if protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc
+
+        return Grpc()
+    if protocol == "http/protobuf":
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as Http
+
+        return Http()
+    raise StartError(f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol}: there are grpc and http/protobuf")
+
+
+def _nanoseconds(seconds: float) -> int:
+    return int(seconds * 1e9)
