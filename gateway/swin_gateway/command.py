@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from pathlib import Path
@@ -138,3 +139,4 @@ def _announce(service: Service, settings: ServeSettings) -> None:
         )
     except OSError as error:  # a full disk, or nobody reads: no reason to end what serves
         log.warning("cannot write to stdout", error=str(error))
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what could not be written would make Python end with 120
