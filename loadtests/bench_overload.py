@@ -12,7 +12,7 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -43,7 +43,7 @@ class Step:
     failed: float
     """ended otherwise."""
     p50_seconds: float
-    """Of those answered."""
+    """Of all that was not refused."""
     p99_seconds: float
     refusal_p50_seconds: float
     refusal_p99_seconds: float
@@ -55,14 +55,14 @@ class Step:
     worker_mb: float
 
 
-async def capacity(call: Call, *, seconds: float) -> float:
-    """Images a second of a closed loop of 32 callers."""
+async def capacity(call: Call, *, seconds: float, good: Collection[str] = (OK,)) -> float:
+    """Images a second of a closed loop of 32 callers; `good` are the outcomes that count."""
     done, end = 0, time.perf_counter() + seconds
 
     async def caller() -> None:
         nonlocal done
         while time.perf_counter() < end:
-            if await call() == OK:
+            if await call() in good:
                 done += 1
             else:
                 await asyncio.sleep(0.1)  # to ask again at once would measure how fast it refuses
@@ -83,7 +83,9 @@ async def run(service: Service, shares: Sequence[float], *, seconds: float, time
             ended = await open_loop(call, rate=share * most, seconds=WARM_SECONDS + seconds)
             counted = [each for each in ended if each.due >= WARM_SECONDS]
             count = Counter(each.outcome for each in counted)
-            good = [each.seconds for each in counted if each.outcome == OK]
+            # Late for whoever asked counts as failed, however it ended.
+            good = [each.seconds for each in counted if each.outcome == OK and each.seconds <= timeout]
+            accepted = [each.seconds for each in counted if each.outcome != SHED]
             shed = [each.seconds for each in counted if each.outcome == SHED]
             steps.append(
                 Step(
@@ -91,9 +93,9 @@ async def run(service: Service, shares: Sequence[float], *, seconds: float, time
                     offered=len(counted) / seconds,
                     goodput=len(good) / seconds,
                     shed=len(shed) / seconds,
-                    failed=(count.total() - count[OK] - count[SHED]) / seconds,
-                    p50_seconds=percentile(good, 0.5),
-                    p99_seconds=percentile(good, 0.99),
+                    failed=(count.total() - len(good) - count[SHED]) / seconds,
+                    p50_seconds=percentile(accepted, 0.5),
+                    p99_seconds=percentile(accepted, 0.99),
                     refusal_p50_seconds=percentile(shed, 0.5),
                     refusal_p99_seconds=percentile(shed, 0.99),
                     late_p99_seconds=percentile([each.waited for each in counted], 0.99),
@@ -130,7 +132,7 @@ def draw(steps: Sequence[Step], picture: Path, *, timeout: float) -> None:
     above.plot(offered, [step.failed for step in steps], "x:", label="failed otherwise")
     above.set_ylabel("images per second")
     above.legend()
-    below.plot(offered, [1000 * step.p99_seconds for step in steps], "o-", label="p99 of answers")
+    below.plot(offered, [1000 * step.p99_seconds for step in steps], "o-", label="p99 of what was not refused")
     below.plot(offered, [1000 * step.refusal_p99_seconds for step in steps], "s--", label="p99 of refusals")
     below.axhline(1000 * timeout, color="grey", linestyle=":", label="deadline")
     below.set_yscale("log")

@@ -20,6 +20,7 @@ from pathlib import Path
 import click
 import grpc.aio
 import httpx
+import psutil
 from bench_overload import capacity
 from open_loop import OK, Call, Ended, grpc_call, open_loop, percentile
 from rich.console import Console
@@ -32,7 +33,8 @@ MALFORMED = 0.05
 SETTLED_MINUTES = 5.0
 """After which nothing may grow any more."""
 GROWTH = 0.03
-"""Of resident memory, allowed between then and the end."""
+"""Of resident memory, allowed between its least and its most from then on."""
+REFUSED_RIGHTLY = "refused rightly"
 WINDOW_SECONDS = 10.0
 
 
@@ -44,7 +46,7 @@ class Sample:
     descriptors: int
     threads: int
     queue: float
-    """Images waiting."""
+    """Most images waiting, of a look each second."""
     p99_seconds: float
     """Of good calls since the last sample."""
     good: int
@@ -65,7 +67,7 @@ def mixed(channel: grpc.aio.Channel, seed: int) -> Call:
         if dice.random() >= MALFORMED:
             return await dice.choice(good)()
         outcome = await dice.choice(bad)()
-        return "refused rightly" if outcome == "INVALID_ARGUMENT" else f"malformed: {outcome}"
+        return REFUSED_RIGHTLY if outcome == "INVALID_ARGUMENT" else f"malformed: {outcome}"
 
     return call
 
@@ -74,18 +76,27 @@ async def soak(service: Service, samples: list[Sample], *, minutes: float) -> No
     """Adds to `samples` as it goes, so that they are there when it is stopped."""
     processes = service.processes()
     async with grpc.aio.insecure_channel(service.grpc.removeprefix("grpc://")) as channel, httpx.AsyncClient() as http:
-        rate = 0.7 * await capacity(mixed(channel, 0), seconds=5)
+        await capacity(mixed(channel, 0), seconds=5)  # until it is warm
+        rate = 0.7 * await capacity(mixed(channel, 0), seconds=10, good=(OK, REFUSED_RIGHTLY))
         call, begin, number = mixed(channel, 1), time.monotonic(), 0
         with Progress() as bar:
             task = bar.add_task(f"{rate:.0f} images/s", total=minutes)
             while (minute := (time.monotonic() - begin) / 60) < minutes:
                 number += 1
-                ended = await open_loop(call, rate=rate, seconds=WINDOW_SECONDS, seed=number)
-                queue = await _queue(http, service.metrics)
+                load = asyncio.create_task(open_loop(call, rate=rate, seconds=WINDOW_SECONDS, seed=number))
+                queue = await _most_waiting(http, service.metrics, load)
+                ended = await load
                 for name, process in processes.items():
                     held = (process.memory_info().rss / 2**20, process.num_fds(), process.num_threads())
                     samples.append(_sample(minute, name, held, queue, ended))
                 bar.update(task, completed=minute)
+
+
+async def _most_waiting(http: httpx.AsyncClient, metrics: str, while_running: asyncio.Task[list[Ended]]) -> float:
+    most = 0.0
+    while not (await asyncio.wait({while_running}, timeout=1))[0]:
+        most = max(most, await _queue(http, metrics))
+    return most
 
 
 async def _queue(http: httpx.AsyncClient, metrics: str) -> float:
@@ -97,29 +108,38 @@ async def _queue(http: httpx.AsyncClient, metrics: str) -> float:
 def _sample(minute: float, name: str, held: tuple[float, int, int], queue: float, ended: Sequence[Ended]) -> Sample:
     count = Counter(each.outcome for each in ended)
     p99 = percentile([each.seconds for each in ended if each.outcome == OK], 0.99)
-    known = (count[OK], count["refused rightly"])
+    known = (count[OK], count[REFUSED_RIGHTLY])
     return Sample(minute, name, *held, queue, p99, *known, count.total() - sum(known))
 
 
 def verdict(samples: Sequence[Sample]) -> tuple[Table, list[str]]:
     """The table of what each process held, and what is wrong."""
-    table = Table("process", "RSS MB after five minutes", "at the end", "growth", "descriptors", "threads")
+    table = Table("process", "RSS MB: least", "most", "within", "descriptors", "threads")
     wrong = []
     if failed := sum(sample.wrong for sample in samples) // len({sample.process for sample in samples}):
         wrong.append(f"{failed} calls did not end as they should")
     for name in dict.fromkeys(sample.process for sample in samples):
         mine = [sample for sample in samples if sample.process == name]
         settled = [sample for sample in mine if sample.minute >= SETTLED_MINUTES] or mine
-        # A third of the run each: one sample tells the garbage collector's mood.
-        third = max(1, len(settled) // 3)
-        early, late = (sum(each.rss_mb for each in part) / third for part in (settled[:third], settled[-third:]))
-        growth = late / early - 1
-        ranges = [sorted({getattr(each, what) for each in settled}) for what in ("descriptors", "threads")]
-        shown = [f"{values[0]}–{values[-1]}" if values[1:] else f"{values[0]}" for values in ranges]
-        table.add_row(name, f"{early:.1f}", f"{late:.1f}", f"{growth:+.2%}", *shown)
-        if growth > GROWTH:
-            wrong.append(f"{name} grew by {growth:.1%}")
+        least, most = (choose(each.rss_mb for each in settled) for choose in (min, max))
+        shown = [_range(settled, what) for what in ("descriptors", "threads")]
+        table.add_row(name, f"{least:.1f}", f"{most:.1f}", f"{most / least - 1:.2%}", *shown)
+        if most / least - 1 > GROWTH:
+            wrong.append(f"{name}: memory is not within {GROWTH:.0%} but {most / least - 1:.1%}")
+        wrong += [f"{name}: {what} grew" for what in ("descriptors", "threads") if _grew(settled, what)]
     return table, wrong
+
+
+def _range(samples: Sequence[Sample], what: str) -> str:
+    values = sorted({getattr(each, what) for each in samples})
+    return f"{values[0]}–{values[-1]}" if values[1:] else f"{values[0]}"
+
+
+def _grew(samples: Sequence[Sample], what: str) -> bool:
+    """Whether there were more in the last half than ever before it: pools let go of what is idle, and take it again."""
+    half = len(samples) // 2
+    counts = [getattr(each, what) for each in samples]
+    return max(counts[half:]) > max(counts[:half] or counts)
 
 
 def draw(samples: Sequence[Sample], picture: Path) -> None:
@@ -152,6 +172,7 @@ def draw(samples: Sequence[Sample], picture: Path) -> None:
 def main(minutes: float, model: str, output: Path) -> None:
     """Load the service for long, and watch what it holds."""
     samples: list[Sample] = []
+    died = []
     console = Console(width=130)
     random_weights = [] if model == "swin_digits" else ["--random-weights", "--no-tune"]
     with (
@@ -159,8 +180,12 @@ def main(minutes: float, model: str, output: Path) -> None:
         serving(build(model, Path(folder), *random_weights)) as service,
         contextlib.suppress(KeyboardInterrupt),
     ):
-        asyncio.run(soak(service, samples, minutes=minutes))
+        try:
+            asyncio.run(soak(service, samples, minutes=minutes))
+        except psutil.NoSuchProcess as error:
+            died.append(f"a process ended: {error}")
     table, wrong = verdict(samples)
+    wrong += died
     console.print(table)
     path = write([asdict(sample) for sample in samples], "soak", output)
     draw(samples, path.with_suffix(".png"))

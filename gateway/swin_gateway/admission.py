@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 BATCHES_DISPATCHED = 2  # per worker: one computing, one waiting for it in TorchServe
 SMOOTHING = 0.1  # weight of the newest answer in the moving average of the service rate
+OUTLIER = 2.0
+"""A time more than so many times the average counts as that many: one stall says little of what comes after it."""
 CAUTION = 1.25
 """An expected time is a mean: taken to its limit, half of the calls would end behind their deadlines, done in vain."""
 GREED = 3
@@ -55,6 +57,7 @@ class Admission:
         """Set by whoever leaves the queue."""
         self._dispatched: set[asyncio.Future[Any]] = set()
         self._seconds_per_image = 0.0  # unknown until the pipeline has been full
+        self._known_since = 0.0  # monotonic; what was dispatched before says nothing of the rate
 
     @property
     def waiting(self) -> int:
@@ -88,11 +91,20 @@ class Admission:
         self._metrics.queue_depth(self.waiting)
         return places
 
-    async def admit_when_room(self, *, caller: str) -> Place:
-        """One place, waited for instead of shed: bulk streams are held back by flow control."""
-        while not self._has_room(1, caller):
-            self._left.clear()
-            await self._left.wait()
+    async def admit_when_room(self, *, caller: str, deadline: float = math.inf) -> Place:
+        """One place, waited for instead of shed: bulk streams are held back by flow control.
+
+        Raises:
+            DeadlineExceeded: `deadline` (monotonic) passed before there was room.
+        """
+        try:
+            async with asyncio.timeout_at(deadline if math.isfinite(deadline) else None):
+                while not self._has_room(1, caller):
+                    self._left.clear()
+                    await self._left.wait()
+        except TimeoutError:
+            self._metrics.expired()
+            raise DeadlineExceeded("the deadline passed before there was room in the queue") from None
         return self.admit(1, caller=caller)[0]
 
     def leave(self, place: Place) -> None:
@@ -134,14 +146,19 @@ class Admission:
             self._metrics.abandoned("deadline" if passed(deadline) else "caller")
             raise
 
+    def forget_rate(self) -> None:
+        """A worker was lost: what is under way waits for its successor, and takes that much longer."""
+        self._seconds_per_image = 0.0
+        self._known_since = time.monotonic()
+
     def _has_room(self, images: int, caller: str) -> bool:
         left = self._room - self.waiting - images
         return self._waiting_of[caller] + images <= min(self._queue_size, GREED * left)
 
     def _seconds_until_answered(self, images: int, caller: str) -> float:
-        """Expected, for the last of them; nothing while there is a slot for each."""
-        if self._free_slots >= self.waiting + images:
-            return 0.0
+        """Expected, for the last of them; nothing while there is a slot for each, or nothing else to wait for."""
+        if self._free_slots >= self.waiting + images or not self.waiting + self.dispatched:
+            return 0.0  # what is known of the rate may be from long ago, and refusing would keep it so
         mine = self._waiting_of[caller] + images
         # Turns go round: of every other caller at most as many images go before mine as I have.
         before = sum(min(theirs, mine) for other, theirs in self._waiting_of.items() if other != caller)
@@ -185,11 +202,13 @@ class Admission:
         try:
             return await dispatch()
         finally:
-            if full:
-                latest = (time.monotonic() - started) / images
-                previous = self._seconds_per_image or latest
-                self._seconds_per_image = previous + SMOOTHING * (latest - previous)
+            if full and started > self._known_since:
+                self._learn((time.monotonic() - started) / images)
             self._give_back_slot()
+
+    def _learn(self, seconds_per_image: float) -> None:
+        previous = self._seconds_per_image or seconds_per_image
+        self._seconds_per_image = previous + SMOOTHING * (min(seconds_per_image, OUTLIER * previous) - previous)
 
     def _finished(self, call: asyncio.Future[Any]) -> None:
         self._dispatched.discard(call)

@@ -146,7 +146,7 @@ class Classifier:
         (image,) = call.images
         if error := self._checked(model, image):
             raise error
-        place = await model.admission.admit_when_room(caller=call.caller)
+        place = await model.admission.admit_when_room(caller=call.caller, deadline=accepted.deadline)
         try:
             return model, await self._one(accepted, image, place)
         finally:
@@ -226,12 +226,17 @@ class Classifier:
         entered = time.monotonic()
         dispatched: float | None = None
 
+        left = False  # whether the caller has
+
         async def dispatch() -> Answer:
             nonlocal dispatched
             dispatched = time.monotonic()
             try:
                 answer = await self._run(model, job)
             except WorkerLost:
+                model.admission.forget_rate()
+                if left or time.monotonic() >= deadline:
+                    raise  # nobody waits for it any more
                 # To classify twice harms nobody. Not three times: the image itself may be what kills workers.
                 model.metrics.sent_again()
                 answer = await self._run(model, job)
@@ -250,6 +255,7 @@ class Classifier:
         except ServingError as error:
             result = error
         except asyncio.CancelledError:
+            left = True
             model.metrics.image("deadline_exceeded" if passed(deadline) else "cancelled")
             raise
         finally:

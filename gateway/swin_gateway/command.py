@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from pathlib import Path
@@ -96,6 +97,7 @@ async def _serve(settings: ServeSettings) -> int:
     except asyncio.CancelledError:
         return EXIT_INTERRUPTED
     finally:
+        _ignore_signals()  # cleaning up takes seconds, and half of it would leave a TorchServe behind
         if service is not None:
             await service.close()
     return 0
@@ -116,6 +118,11 @@ def _stop_on_signals() -> asyncio.Event:
     return stop
 
 
+def _ignore_signals() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, lambda: None)
+
+
 def _announce(service: Service, settings: ServeSettings) -> None:
     """The one line on stdout."""
     child = service.torchserve
@@ -125,7 +132,11 @@ def _announce(service: Service, settings: ServeSettings) -> None:
     )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     names = ", ".join(f"{model.name}@{model.version}" for model in service.classifier.models)
-    click.echo(
-        f"swinserve serves {names} at http://{host}:{service.http_port} grpc://{host}:{service.grpc_port} "
-        f"metrics http://{host}:{service.metrics_port}/metrics"
-    )
+    try:
+        click.echo(
+            f"swinserve serves {names} at http://{host}:{service.http_port} grpc://{host}:{service.grpc_port} "
+            f"metrics http://{host}:{service.metrics_port}/metrics"
+        )
+    except OSError as error:  # a full disk, or nobody reads: no reason to end what serves
+        log.warning("cannot write to stdout", error=str(error))
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what could not be written would make Python end with 120

@@ -154,10 +154,14 @@ class Service:
         """Serves until `stop` is set, then drains.
 
         Raises:
-            ServiceFailed: TorchServe died, or a worker died and does not come back.
+            ServiceFailed: TorchServe died, or a worker died and does not come back. Calls under way have been told.
         """
-        await self._until_torchserve_ends(self._stopping.wait(), self._broken())
-        await self._until_torchserve_ends(self._drain())
+        try:
+            await self._until_torchserve_ends(self._stopping.wait(), self._broken())
+            await self._until_torchserve_ends(self._drain())
+        except ServiceFailed:
+            await self._give_up()
+            raise
 
     async def _until_torchserve_ends(self, *work: Coroutine[Any, Any, object]) -> None:
         """Returns when the first of `work` has ended. Raises what it raised, or ServiceFailed if TorchServe ends."""
@@ -227,6 +231,15 @@ class Service:
             await asyncio.wait(late, timeout=CUT_SECONDS)
         log.info("drained")
 
+    async def _give_up(self) -> None:
+        """Nothing can be answered any more: calls end with 503 instead of a broken connection."""
+        await self.readiness.close()
+        self.classifier.closing.set()
+        grpc_ends = asyncio.create_task(self._grpc.stop(CUT_SECONDS))
+        self._rest.should_exit = True
+        self.calls.cut()
+        await asyncio.wait({grpc_ends, self._rest_task}, timeout=CUT_SECONDS)
+
     def _grpc_server(self, message_bytes: int) -> grpc.aio.Server:
         server = grpc.aio.server(
             options=[
@@ -252,6 +265,7 @@ class Service:
             access_log=False,
             server_header=False,
             lifespan="off",
+            proxy_headers=False,  # whose call it is decides who waits; a header could say anything
             timeout_graceful_shutdown=math.ceil(settings.drain_timeout + CUT_SECONDS),
         )
         return RestServer(config)
@@ -259,7 +273,11 @@ class Service:
     def _bind_grpc(self) -> int:
         host, port = self._settings.host, self._settings.grpc_port
         _listen(host, port, "gRPC").close()  # gRPC's own complaint about a busy port is two lines of C++
-        return self._grpc.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            return self._grpc.add_insecure_port(address)
+        except RuntimeError:  # another took it in the moment between
+            raise StartError(f"cannot listen on {address} (gRPC): port 0 takes a free one") from None
 
     def _start_metrics(self) -> int:
         host, port = self._settings.host, self._settings.metrics_port

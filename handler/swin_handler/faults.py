@@ -37,10 +37,11 @@ def from_environment() -> Callable[[], None]:
     def happen() -> None:
         try:
             word = file.read_text().strip()
-        except FileNotFoundError:
-            return
-        if word in _FAULTS:
+            if word not in _FAULTS:
+                return
             file.unlink()
-            raise _FAULTS[word]()
+        except FileNotFoundError:  # another worker may have been first
+            return
+        raise _FAULTS[word]()
 
     return happen

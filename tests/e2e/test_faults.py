@@ -26,7 +26,7 @@ import swinserve
 from swin_proto.v1 import classifier_pb2
 from swin_proto.v1.classifier_pb2_grpc import ClassifierStub
 from tests.e2e.callers import calling, further
-from tests.e2e.running import FREE_PORTS, SWINSERVE, Running, get, service, until, value
+from tests.e2e.running import FREE_PORTS, READY_SECONDS, SWINSERVE, Running, get, service, status, until, value
 
 MODEL = ("swin_digits", "--model-store")
 
@@ -60,8 +60,10 @@ def test_of_two_workers_one_may_die_and_callers_see_nothing(two_workers: Path, t
         until(lambda: len(running.workers()) == 2, 30)
         with calling(running.grpc, running.http, image=digit, count=4) as both:
             further(both, 50, 30)
-            time.sleep(3)  # so that the second has loaded too
+            until(lambda: running.log.count("swinserve worker ready") == 2, 60)
             victim = running.workers()[0]
+            victim.send_signal(signal.SIGSTOP)  # so that it dies with jobs in its hands
+            time.sleep(1)
             victim.kill()
             until(lambda: len([each for each in running.workers() if each.pid != victim.pid]) == 2, 60)
             further(both, 50, 30)
@@ -69,10 +71,12 @@ def test_of_two_workers_one_may_die_and_callers_see_nothing(two_workers: Path, t
         again = value(get(running.metrics), "sent_again_images_total")
         print(f"one of two workers killed: grpc {outcomes[0]}, http {outcomes[1]}, sent again {again:.0f}")
         assert [set(each) for each in outcomes] == [{"right"}, {"right"}]
+        assert again >= 1
 
 
 def test_with_one_worker_only_those_with_too_little_time_hear_of_its_death(running: Running, digit: Path) -> None:
-    with calling(running.grpc, running.http, image=digit, count=2, timeout=60) as patient:
+    # Many more than the worker is given at a time: most wait in the queue while there is none.
+    with calling(running.grpc, running.http, image=digit, count=20, timeout=60) as patient:
         further(patient, 50, 30)
         running.worker().kill()
         lost: dict[str, swinserve.SwinserveError] = {}
@@ -83,6 +87,8 @@ def test_with_one_worker_only_those_with_too_little_time_hear_of_its_death(runni
             lost[url] = error.value
         back = until(running.ready, 90)
         further(patient, 1, 30)
+        with swinserve.Client(running.grpc) as client:  # the outage is no measure of how fast it is now
+            assert client.classify([digit] * 64, timeout=30).results[63].predictions[0].label == label(digit)
     print(f"one worker killed: ready again after {back:.1f} s; {[dict(callers.outcomes) for callers in patient]}")
     assert {error.reason for error in lost.values()} == {"WORKER_LOST"}
     assert all(error.retry_after for error in lost.values())
@@ -160,13 +166,28 @@ def test_a_full_disk_under_the_log_stops_nothing(store: Path, tmp_path: Path, di
         assert running.stop() == 0
 
 
+def test_a_full_disk_under_stdout_stops_nothing_either(store: Path, tmp_path: Path, digit: Path) -> None:
+    (tmp_path / "stdout").symlink_to("/dev/full")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    ports = ("--http-port", str(port), "--grpc-port", "0", "--metrics-port", "0", "--drain-grace", "0")
+    running = Running(tmp_path, *MODEL, store, *ports)
+    try:
+        until(lambda: status(f"http://127.0.0.1:{port}/readyz") == 200, READY_SECONDS)
+        until(lambda: "cannot write to stdout" in running.log, 10)
+        assert classify(f"http://127.0.0.1:{port}", digit) == label(digit)
+        assert running.stop() == 0
+    finally:
+        running.kill()
+
+
 def test_callers_that_go_away_leave_nothing_behind(running: Running, digit: Path) -> None:
     request = classifier_pb2.ClassifyRequest(images=[classifier_pb2.Image(content=digit.read_bytes())] * 8)
     with grpc.insecure_channel(running.grpc.removeprefix("grpc://")) as channel:
         stub = ClassifierStub(channel)
         for _ in range(10):
             calls = [stub.Classify.future(request) for _ in range(20)]
-            time.sleep(0.01)
+            until(lambda: value(get(running.metrics), "queue_images") > 0, 20)  # then some are with the worker
             for call in calls:
                 call.cancel()
     host, _, port = running.http.removeprefix("http://").partition(":")
@@ -175,7 +196,9 @@ def test_callers_that_go_away_leave_nothing_behind(running: Running, digit: Path
         with socket.create_connection((host, int(port)), 5) as connection:
             connection.sendall(head + digit.read_bytes()[: None if number % 2 else 100])
     until(lambda: value(get(running.metrics), "in_flight_requests") == 0, 20)
-    assert value(get(running.metrics), "queue_images") == 0
+    metrics = get(running.metrics)
+    assert value(metrics, "queue_images") == 0
+    assert 16 <= value(metrics, "abandoned_images_total") < value(metrics, "images_total")
     with calling(running.grpc, image=digit, count=32) as (callers,):  # twice the slots: none was lost
         further([callers], 200, 30)
     assert set(callers.outcomes) == {"right"}
@@ -192,7 +215,7 @@ def test_a_client_that_reads_or_sends_a_byte_a_second_holds_up_nobody(running: R
             connection.connect((host, int(port)))
             slow.append(connection)
             if number % 2:
-                connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 30)
+                connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 300)
             else:
                 connection.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
         with calling(running.grpc, running.http, image=digit, count=2) as both:
@@ -280,10 +303,13 @@ def test_a_truncated_archive_is_refused_in_one_line(store: Path, tmp_path: Path,
     assert "truncated.mar" in ended.stderr
 
 
-def test_of_starts_that_race_for_ports_one_wins_and_the_others_say_why(store: Path, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
-        ports = [each.getsockname()[1] for each in (first, second)]
-    taken = ("--http-port", ports[0], "--grpc-port", ports[1], "--metrics-port", "0", "--drain-grace", "0")
+@pytest.mark.parametrize("shared", ["--http-port", "--grpc-port", "--metrics-port"])
+def test_of_starts_that_race_for_a_port_one_wins_and_the_others_say_why(
+    store: Path, tmp_path: Path, shared: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    taken = (*FREE_PORTS, shared, port, "--drain-grace", "0")
     racers = []
     for number in range(3):
         folder = tmp_path / str(number)
@@ -303,7 +329,14 @@ def test_of_starts_that_race_for_ports_one_wins_and_the_others_say_why(store: Pa
             racer.kill()
 
 
-async def test_callers_share_the_service_fairly_when_one_floods(running: Running, digit: Path) -> None:
+@pytest.fixture
+def crowded(store: Path, tmp_path: Path) -> Iterator[Running]:
+    """A service whose queue one caller alone can fill."""
+    with service(tmp_path, *MODEL, store, "--queue-size", "64") as running:
+        yield running
+
+
+async def test_callers_share_the_service_fairly_when_one_floods(crowded: Running, digit: Path) -> None:
     """Each caller has an address of its own; one keeps eight times as many images coming as the others."""
     large = io.BytesIO()  # tens of milliseconds to decode, next to nothing to send
     Image.open(digit).convert("RGB").resize((3000, 2000)).save(large, "JPEG", quality=50)
@@ -313,7 +346,7 @@ async def test_callers_share_the_service_fairly_when_one_floods(running: Running
     async def call(client: httpx.AsyncClient, address: str) -> None:
         nonlocal refused
         while True:
-            answer = await client.post(f"{running.http}/v1/classify", content=large.getvalue())
+            answer = await client.post(f"{crowded.http}/v1/classify", content=large.getvalue())
             good[address] += answer.status_code == 200
             if answer.status_code != 200:
                 refused += 1
@@ -334,5 +367,6 @@ async def test_callers_share_the_service_fairly_when_one_floods(running: Running
             task.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
     print(f"192, 24 and 24 images kept coming: answers in 8 s {served}, {refused} refused")
+    assert refused
     assert min(served.values()) > 10
     assert max(served.values()) <= 1.5 * min(served.values())

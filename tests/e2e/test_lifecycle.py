@@ -25,7 +25,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 import swinserve
 from swin_proto.v1.classifier_pb2 import ClassifyStreamRequest, Image
 from swin_proto.v1.classifier_pb2_grpc import ClassifierStub
-from tests.e2e.callers import Callers
+from tests.e2e.callers import Callers, calling, further
 from tests.e2e.running import FREE_PORTS, SWINSERVE, Running, get, gone, service, status, until
 
 
@@ -143,14 +143,20 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted(store: Path, tmp_pat
         assert gone(processes)
 
 
-def test_torchserve_dying_ends_the_service_with_its_last_words(running: Running) -> None:
+def test_torchserve_dying_ends_the_service_and_its_callers_are_told(running: Running, digit: Path) -> None:
     processes = running.processes()
-    running.jvm().kill()
-    started = time.monotonic()
-    assert running.process.wait(10) == 1
-    took = time.monotonic() - started
-    print(f"ended {took:.2f} s after its JVM")
-    assert took < 2.5
+    with calling(running.grpc, running.http, image=digit, count=8) as both:
+        further(both, 50, 30)
+        running.jvm().kill()
+        started = time.monotonic()
+        assert running.process.wait(10) == 1
+        took = time.monotonic() - started
+    outcomes = [dict(callers.outcomes) for callers in both]
+    print(f"ended {took:.2f} s after its JVM; grpc {outcomes[0]}, http {outcomes[1]}")
+    assert took < 5
+    for counted in outcomes:
+        assert set(counted) <= {"right", "DRAINING", "WORKER_LOST", "refused"}, counted
+        assert counted["DRAINING"] >= 1
     assert "TorchServe ended with code -9" in running.log
     until(lambda: gone(processes), 5)
 
@@ -185,6 +191,20 @@ def test_a_worker_that_dies_again_and_again_ends_the_service(store: Path, tmp_pa
             time.sleep(0.5)
         assert running.process.wait(1) == 1
         assert "has not come back for 30 s" in running.log
+
+
+def test_a_signal_while_it_cleans_up_changes_nothing(store: Path, tmp_path: Path) -> None:
+    with service(tmp_path, "swin_digits", "--model-store", store, grace=0) as running:
+        processes, folder = running.processes(), running.folder()
+        running.process.send_signal(signal.SIGTERM)
+        until(lambda: '"drained"' in running.log, 20)
+        for _ in range(3):
+            running.process.send_signal(signal.SIGTERM)
+            time.sleep(0.05)
+        assert running.process.wait(15) == 0
+        assert "Traceback" not in running.log
+        assert gone(processes)
+        assert not folder.exists()
 
 
 def test_a_second_signal_ends_it_at_once_and_leaves_nothing(store: Path, tmp_path: Path) -> None:

@@ -298,6 +298,34 @@ async def test_a_slow_past_refuses_nothing_while_slots_are_free() -> None:
     assert await pipeline.call(2, seconds=0.1) == 2
 
 
+async def test_an_idle_service_refuses_no_call_for_what_it_knew_long_ago() -> None:
+    pipeline = Pipeline(batch_size=1, queue_size=200)
+    slow = [pipeline.call(number) for number in range(2)]
+    await asyncio.sleep(0.2)
+    pipeline.gate.set()
+    await asyncio.gather(*slow)
+    await until(lambda: not pipeline.admission.dispatched)
+    assert len(pipeline.admission.admit(64, caller="a", deadline=time.monotonic() + 0.5)) == 64
+
+
+async def test_one_stall_is_not_taken_for_the_rate() -> None:
+    pipeline = Pipeline(batch_size=1, queue_size=200)
+    for number in range(50):
+        pipeline.gate.clear()
+        both = [pipeline.call(2 * number), pipeline.call(2 * number + 1)]
+        await asyncio.sleep(1.0 if number == 49 else 0.01)
+        pipeline.gate.set()
+        await asyncio.gather(*both)
+    assert pipeline.admission._seconds_per_image < 0.05  # a hundredth by then, five times that at the very most
+
+
+async def test_a_bulk_caller_waits_for_room_no_longer_than_its_deadline() -> None:
+    pipeline = Pipeline(queue_size=1)
+    pipeline.admission.admit(1, caller="a")
+    with pytest.raises(DeadlineExceeded, match="room"):
+        await pipeline.admission.admit_when_room(caller="a", deadline=time.monotonic() + 0.02)
+
+
 @pytest.mark.parametrize("seed", range(5))
 async def test_no_place_and_no_slot_is_ever_lost(seed: int) -> None:
     """Calls of random length, deadline, error and patience; afterwards everything is free again."""

@@ -226,6 +226,43 @@ async def test_a_job_whose_worker_is_lost_is_sent_once_more(served: Gateway) -> 
     assert served.images("ok") == 1
 
 
+async def test_a_job_that_nobody_waits_for_any_more_is_not_sent_again(served: Gateway) -> None:
+    def lose(job: Job) -> Answer:
+        raise WorkerLost("try again")
+
+    served.workers.reply, again = lose, {"model": "digits", "version": "1.0"}
+    served.workers.gate.clear()
+    gone = asyncio.create_task(served.classifier.classify(call()))
+    late = asyncio.create_task(served.classifier.classify(call(timeout=0.05)))
+    await until(lambda: len(served.workers.jobs) == 2)
+    gone.cancel()
+    await asyncio.wait([gone, late])
+    served.workers.gate.set()
+    await until(lambda: not served.model.admission.dispatched)
+    assert len(served.workers.jobs) == 2
+    assert served.value("sent_again_images_total", **again) == 0
+
+
+async def test_an_outage_teaches_no_rate(served: Gateway) -> None:
+    """Else the calls that waited for a worker's successor would be thrown out as hopeless when it comes."""
+    served.workers.gate.clear()
+    calls = [asyncio.create_task(served.classifier.classify(call())) for _ in range(8)]  # slots for four
+    await until(lambda: len(served.workers.jobs) == 4)
+    await asyncio.sleep(1.0)
+    held = {job.expires_at for job in served.workers.jobs}
+
+    def lose_the_first(job: Job) -> Answer:
+        if job.expires_at in held:
+            held.remove(job.expires_at)
+            raise WorkerLost("try again")
+        return answer_to(job)
+
+    served.workers.reply = lose_the_first
+    served.workers.gate.set()
+    await asyncio.gather(*calls)
+    assert served.model.admission._seconds_per_image < 0.1
+
+
 async def test_a_deadline_without_a_living_worker_is_the_services_fault_and_says_when_to_come_back() -> None:
     served = gateway(default_timeout=0.2)
     served.model.workers.answered_at = {2**22 + 1: time.monotonic()}  # no process can have this pid

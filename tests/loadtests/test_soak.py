@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import sys
 from collections.abc import Callable
@@ -31,7 +32,20 @@ def test_growth_before_it_settled_is_no_leak(soak: Any) -> None:
 
 def test_growth_that_goes_on_is_named(soak: Any) -> None:
     _, wrong = soak.verdict(samples(soak, lambda minute: 500 + 2 * minute))
-    assert wrong == ["worker grew by 6.6%"]
+    assert wrong == ["worker: memory is not within 3% but 9.4%"]
+
+
+def test_a_spike_does_not_hide_in_a_mean(soak: Any) -> None:
+    _, wrong = soak.verdict(samples(soak, lambda minute: 600 if minute == 17 else 500))
+    assert wrong == ["worker: memory is not within 3% but 20.0%"]
+
+
+@pytest.mark.parametrize("what", ["descriptors", "threads"])
+def test_what_is_taken_and_never_given_back_is_named(soak: Any, what: str) -> None:
+    leaking = [dataclasses.replace(each, **{what: int(each.minute)}) for each in samples(soak, lambda minute: 500)]
+    assert soak.verdict(leaking)[1] == [f"worker: {what} grew"]
+    pool = [dataclasses.replace(each, **{what: int(each.minute) % 3}) for each in samples(soak, lambda minute: 500)]
+    assert soak.verdict(pool)[1] == []
 
 
 def test_a_wrong_answer_is_told(soak: Any) -> None:
