@@ -211,7 +211,7 @@ class TorchServe:
         if message.startswith(FATAL):
             self.fatal.put_nowait(message.removeprefix(FATAL)[:REASON_LENGTH])
         write: Callable[..., None] = log.debug if self.ending else getattr(log, LEVELS[level])
-        write(message, logger=logger.rsplit(".", 1)[-1])
+        write(message, source=logger.rsplit(".", 1)[-1])
 
 
 async def _read_line(stream: asyncio.StreamReader) -> bytes:

@@ -65,7 +65,7 @@ async def test_its_lines_are_logged_at_their_level_and_the_last_are_kept(started
     with capture_logs() as logs:
         await torchserve.start()
         assert await torchserve.wait() == 3
-    assert [(entry["log_level"], entry["logger"], entry["event"]) for entry in logs] == [
+    assert [(entry["log_level"], entry["source"], entry["event"]) for entry in logs] == [
         ("error", "WorkerThread", "it broke"),
         ("warning", "MODEL_LOG", "careful | with pipes"),
         ("info", "MODEL_LOG", "loaded"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from structlog.testing import capture_logs
 
 from swin_gateway.errors import StartError
@@ -33,11 +35,11 @@ async def traced(received: Received, protocol: str, monkeypatch: pytest.MonkeyPa
     return gateway(tracing=Tracing.from_environment())
 
 
-def assert_stages_below(call: object, stages: list[object]) -> None:
+def assert_stages_below(call: Span, stages: list[Span]) -> None:
     """Each begins where the one before ended."""
     assert [stage.name for stage in stages] == STAGES
     assert {(stage.parent_span_id, stage.trace_id) for stage in stages} == {(call.span_id, call.trace_id)}
-    for one, other in zip(stages, stages[1:], strict=False):
+    for one, other in itertools.pairwise(stages):
         assert one.start_time_unix_nano <= one.end_time_unix_nano == other.start_time_unix_nano
     assert abs(stages[2].end_time_unix_nano - stages[2].start_time_unix_nano - 1e6) < 1e4  # the fake worker's times
     assert abs(stages[3].end_time_unix_nano - stages[3].start_time_unix_nano - 2e6) < 1e4
