@@ -6,6 +6,7 @@ A line a call would cost a loaded service more than it tells; an overload must n
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -28,8 +29,8 @@ class AccessLog:
         self._most = lines_per_second
         self._budgets: dict[str, Budget] = {}
 
-    def write(self, outcome: str, level: int, **facts: object) -> None:
-        """One line, unless this outcome has had its lines in this second."""
+    def write(self, outcome: str, level: int, facts: Callable[[], dict[str, object]]) -> None:
+        """One line, unless this outcome has had its lines in this second; `facts` is called for what is written."""
         budget = self._budgets.setdefault(outcome, Budget())
         now = int(time.monotonic())
         if now != budget.second:
@@ -37,8 +38,6 @@ class AccessLog:
         if budget.used >= self._most:
             budget.left_out += 1
             return
-        budget.used += 1
-        if budget.left_out:
-            facts["left_out"] = budget.left_out
-            budget.left_out = 0
-        log.log(level, "call", outcome=outcome, **facts)
+        left_out = {"left_out": budget.left_out} if budget.left_out else {}
+        budget.used, budget.left_out = budget.used + 1, 0
+        log.log(level, "call", outcome=outcome, **facts(), **left_out)

@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from swin_gateway import stages
 from swin_gateway.access_log import AccessLog
 from swin_gateway.errors import Draining, InternalError, ServingError
 from swin_gateway.metrics import Metrics
@@ -58,16 +59,16 @@ class Served:
     def failed(self, error: ServingError) -> None:
         self.outcome, self.error = error.outcome, error
 
-    def facts(self) -> dict[str, object]:
-        """What is known of it, for the log."""
+    def facts(self, protocol: str, seconds: float) -> dict[str, object]:
+        """What is known of it when it has ended, for the log."""
         known = {"method": self.method, "model": self.model, "trace_id": self.trace.id}
-        facts: dict[str, object] = {"request_id": self.request_id}
+        facts: dict[str, object] = {"request_id": self.request_id, "protocol": protocol, "seconds": round(seconds, 6)}
         facts |= {key: each for key, each in known.items() if each}
         if self.error is not None:
             facts["message"] = self.error.message
         if self.response is not None:
             facts["images"] = len(self.response.results)
-            facts |= {f"{name}_seconds": round(each, 6) for name, each in stages(self.response).items()}
+            facts |= {f"{name}_seconds": round(each, 6) for name, each in stages.seconds(self.response.timing).items()}
         return facts
 
 
@@ -116,7 +117,7 @@ class Calls:
                 served.trace.failed(error.reason)
         if served.method or error is not None:
             level = logging.WARNING if error is not None and error.http >= 500 else logging.INFO
-            self._access_log.write(outcome, level, protocol=protocol, seconds=round(seconds, 6), **served.facts())
+            self._access_log.write(outcome, level, lambda: served.facts(protocol, seconds))
 
     def failure(self, error: BaseException, served: Served) -> ServingError:
         """What to answer to a call that ended with `error`; notes it. Raises `error` again if the caller cancelled."""
@@ -142,14 +143,3 @@ class Calls:
         for task in self._tasks:
             task.cancel()
         return len(self._tasks)
-
-
-def stages(response: ClassifyResponse) -> dict[str, float]:
-    """Seconds of each stage of the slowest image, in their order."""
-    timing = response.timing
-    return {
-        "queue": timing.queue,
-        "batch_wait": timing.batch_wait,
-        "decode": timing.decode,
-        "inference": timing.inference,
-    }

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import structlog
 
+from swin_gateway import stages
 from swin_gateway.admission import Place, passed
+from swin_gateway.call import Accepted, Call, Classified
 from swin_gateway.errors import (
     DeadlineExceeded,
     InternalError,
@@ -28,9 +29,7 @@ from swin_gateway.errors import (
 from swin_gateway.model import Models, ServedModel
 from swin_gateway.options import Options
 from swin_gateway.result import image_result, misfit, read_result
-from swin_gateway.tracing import NO_TRACE, Trace
 from swin_gateway.worker import WorkerClient
-from swin_proto import CONTRACT_VERSION
 from swin_proto.v1.classifier_pb2 import ClassifyResponse, ImageResult, Timing
 from swin_proto.worker.v1.job_pb2 import Answer, Job
 
@@ -39,53 +38,6 @@ log = structlog.get_logger("classifier")
 WAY_HOME_SECONDS = 0.05
 """Before its deadline a call is answered, so that the answer is there by it; of a short one a tenth."""
 REPLACED = "the model's worker was lost, and its successor was not ready before the deadline; try again"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """One call, as both protocols bring it. `timeout` is in seconds, None for the service's default."""
-
-    model: str
-    version: str
-    images: Sequence[bytes]
-    options: Options
-    timeout: float | None
-    request_id: str
-    caller: str = ""
-    """Who shares the queue fairly with others: an address, without the port."""
-    trace: Trace = NO_TRACE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
-    """What a call's images have in common once its options are known to fit its model."""
-
-    model: ServedModel
-    options: Options
-    deadline: float
-    """Monotonic seconds."""
-    request_id: str
-    trace: Trace = NO_TRACE
-
-    def job(self, image: bytes) -> Job:
-        return Job(
-            contract_version=CONTRACT_VERSION,
-            request_id=self.request_id,
-            expires_at=self.deadline,
-            images=[image],
-            top_k=self.options.top_k,
-            min_score=self.options.min_score,
-            embedding=self.options.embedding,
-            class_activation_map=self.options.class_activation_map,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Classified:
-    """One image's way through the service."""
-
-    result: ImageResult | ServingError
-    timing: Timing
 
 
 class Classifier:
@@ -248,7 +200,7 @@ class Classifier:
         try:
             answer = await model.admission.run(place, dispatch, deadline=deadline)
             assert dispatched is not None
-            timing = _timing(answer, entered, dispatched)
+            timing = stages.timing_of(answer, entered, dispatched)
             result = read_result(answer.results[0], job, model)
         except DeadlineExceeded as error:
             result = error if model.workers.alive else WorkerLost(REPLACED, retry_after=model.workers.load_seconds)
@@ -259,14 +211,17 @@ class Classifier:
             model.metrics.image("deadline_exceeded" if passed(deadline) else "cancelled")
             raise
         finally:
-            _trace(accepted.trace, answer, entered, dispatched)
-        _observe(model, result, timing)
+            stages.trace(accepted.trace, answer, entered, dispatched)
+        if isinstance(result, ServingError):
+            model.metrics.image(result.outcome)
+        else:
+            model.metrics.answered(stages.seconds(timing))
         return Classified(result, timing)
 
     def _response(self, model: ServedModel, images: list[Classified]) -> ClassifyResponse:
         if len(images) == 1 and isinstance(images[0].result, ServingError):
             raise images[0].result
-        slowest = max(images, key=lambda image: sum(_seconds(image.timing)))
+        slowest = max(images, key=lambda image: sum(stages.seconds(image.timing).values()))
         return ClassifyResponse(
             model=model.name,
             version=model.version,
@@ -275,38 +230,3 @@ class Classifier:
             results=[image_result(image.result) for image in images],
             timing=slowest.timing,
         )
-
-
-def _timing(answer: Answer, entered: float, dispatched: float) -> Timing:
-    """Gateway and worker read the same CLOCK_MONOTONIC, so the handler's entry fits into our own times."""
-    return Timing(
-        queue=dispatched - entered,
-        batch_wait=answer.entered_at - dispatched,
-        decode=answer.decode_seconds,
-        inference=answer.inference_seconds,
-    )
-
-
-def _trace(trace: Trace, answer: Answer | None, entered: float, dispatched: float | None) -> None:
-    """The stages of one image, as far as it came."""
-    now = time.monotonic()
-    if dispatched is None:
-        trace.stages(entered, {"queue": now})
-    elif answer is None:
-        trace.stages(entered, {"queue": dispatched, "batch wait": now})
-    else:
-        decoded = answer.entered_at + answer.decode_seconds
-        ends = {"queue": dispatched, "batch wait": answer.entered_at, "decode": decoded}
-        ends["inference"] = decoded + answer.inference_seconds
-        trace.stages(entered, ends, batch_size=answer.batch_size, padded_size=answer.padded_size)
-
-
-def _seconds(timing: Timing) -> tuple[float, float, float, float]:
-    return timing.queue, timing.batch_wait, timing.decode, timing.inference
-
-
-def _observe(model: ServedModel, result: ImageResult | ServingError, timing: Timing) -> None:
-    model.metrics.image(result.outcome if isinstance(result, ServingError) else "ok")
-    if isinstance(result, ImageResult):
-        for stage, seconds in zip(("queue", "batch_wait", "decode", "inference"), _seconds(timing), strict=True):
-            model.metrics.stage(stage, seconds)

@@ -17,8 +17,9 @@ from google.rpc.error_details_pb2 import ErrorInfo, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from swin_gateway import caller
+from swin_gateway.call import Call
 from swin_gateway.calls import Calls, Served
-from swin_gateway.classifier import Call, Classifier
+from swin_gateway.classifier import Classifier
 from swin_gateway.errors import DeadlineExceeded, Draining, ServingError
 from swin_gateway.options import DEFAULT_TOP_K, Options
 from swin_gateway.request_id import REQUEST_ID, request_id_from

@@ -6,6 +6,8 @@ the service was started with, never a caller's words, so their number is bounded
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
 from swin_proto.worker.v1.job_pb2 import Answer
@@ -98,8 +100,11 @@ class ModelMetrics:
         self._metrics = metrics
         self._last_batch: dict[int, float] = {}  # worker pid -> entered_at of its last batch seen
 
-    def stage(self, stage: str, seconds: float) -> None:
-        self._stages[stage].observe(seconds)
+    def answered(self, stages: Mapping[str, float]) -> None:
+        """An image was, after so many seconds in each stage."""
+        self.image("ok")
+        for stage, seconds in stages.items():
+            self._stages[stage].observe(seconds)
 
     def batch(self, answer: Answer) -> None:
         """Counts the batch of this answer once, though each image of the batch brings it."""

@@ -17,10 +17,11 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
-from swin_gateway import caller
+from swin_gateway import caller, stages
 from swin_gateway.body import BodyReader, JsonBody
-from swin_gateway.calls import Calls, Served, stages
-from swin_gateway.classifier import Call, Classifier
+from swin_gateway.call import Call
+from swin_gateway.calls import Calls, Served
+from swin_gateway.classifier import Classifier
 from swin_gateway.errors import Cancelled, DeadlineExceeded, Draining, InvalidRequest, NotFound, ServingError
 from swin_gateway.readiness import Readiness
 from swin_gateway.rest_frame import RestFrame, error_response
@@ -196,9 +197,8 @@ class RestApi:
             )
         )
         call.response = response = await _unless_disconnected(request, answer)
-        headers = {
-            "server-timing": ", ".join(f"{name};dur={1000 * each:.3f}" for name, each in stages(response).items())
-        }
+        times = stages.seconds(response.timing).items()
+        headers = {"server-timing": ", ".join(f"{name};dur={1000 * each:.3f}" for name, each in times)}
         if response.ByteSize() < LARGE_ANSWER:
             return JSONResponse(response_body(response, asked, call.request_id), headers=headers)
         # Megabytes of base64 take tenths of a second to write, in which nothing else would be answered.

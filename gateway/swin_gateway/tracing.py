@@ -45,6 +45,8 @@ class Trace:
         return trace.format_trace_id(self._span.get_span_context().trace_id) if self._span.is_recording() else ""
 
     def describe(self, name: str, **facts: str) -> None:
+        if not self._span.is_recording():
+            return
         self._span.update_name(name)
         self._span.set_attributes({f"swinserve.{key}": value for key, value in facts.items()})
 

@@ -19,8 +19,9 @@ from grpc_reflection.v1alpha import reflection
 
 from swin_gateway.archive import Archive
 from swin_gateway.body import BodyReader
+from swin_gateway.call import Call
 from swin_gateway.calls import Calls
-from swin_gateway.classifier import Call, Classifier
+from swin_gateway.classifier import Classifier
 from swin_gateway.grpc_api import GrpcApi
 from swin_gateway.images import HeaderCheck
 from swin_gateway.metrics import Metrics

@@ -22,18 +22,18 @@ def test_under_load_each_outcome_has_its_lines_and_the_next_tells_how_many_were_
     calls = AccessLog(3)
     with capture_logs() as logs:
         for number in range(100):
-            calls.write("ok", logging.INFO, request_id=str(number))
-        calls.write("overloaded", logging.INFO, request_id="shed")
+            calls.write("ok", logging.INFO, lambda number=number: {"request_id": str(number)})
+        calls.write("overloaded", logging.INFO, lambda: {"request_id": "shed"})
         clock[0] += 1
-        calls.write("ok", logging.INFO, request_id="later")
-        calls.write("ok", logging.INFO, request_id="last")
+        calls.write("ok", logging.INFO, lambda: {"request_id": "later"})
+        calls.write("ok", logging.INFO, lambda: {"request_id": "last"})
     assert [entry["request_id"] for entry in logs] == ["0", "1", "2", "shed", "later", "last"]
     assert [entry.get("left_out") for entry in logs] == [None, None, None, None, 97, None]
 
 
 def test_it_can_be_turned_off(clock: list[float]) -> None:
     with capture_logs() as logs:
-        AccessLog(0).write("ok", logging.INFO)
+        AccessLog(0).write("ok", logging.INFO, dict)
     assert logs == []
 
 

@@ -1,0 +1,61 @@
+"""A call as both protocols bring it, as it is once accepted, and one image of it as it comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from swin_gateway.errors import ServingError
+from swin_gateway.model import ServedModel
+from swin_gateway.options import Options
+from swin_gateway.tracing import NO_TRACE, Trace
+from swin_proto import CONTRACT_VERSION
+from swin_proto.v1.classifier_pb2 import ImageResult, Timing
+from swin_proto.worker.v1.job_pb2 import Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """`timeout` is in seconds, None for the service's default."""
+
+    model: str
+    version: str
+    images: Sequence[bytes]
+    options: Options
+    timeout: float | None
+    request_id: str
+    caller: str = ""
+    """Who shares the queue fairly with others: an address, without the port."""
+    trace: Trace = NO_TRACE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """What a call's images have in common once its options are known to fit its model."""
+
+    model: ServedModel
+    options: Options
+    deadline: float
+    """Monotonic seconds."""
+    request_id: str
+    trace: Trace = NO_TRACE
+
+    def job(self, image: bytes) -> Job:
+        return Job(
+            contract_version=CONTRACT_VERSION,
+            request_id=self.request_id,
+            expires_at=self.deadline,
+            images=[image],
+            top_k=self.options.top_k,
+            min_score=self.options.min_score,
+            embedding=self.options.embedding,
+            class_activation_map=self.options.class_activation_map,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """One image's way through the service."""
+
+    result: ImageResult | ServingError
+    timing: Timing
