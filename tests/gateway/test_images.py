@@ -134,8 +134,7 @@ def test_bytes_between_a_jpegs_segments_are_skipped_as_libjpeg_does(stray: bytes
         pytest.param(b"\xff\xd8" + b"\xff" * 10_000_000, id="JPEG of fill bytes"),
     ],
 )
-def test_ten_megabytes_of_empty_segments_cost_milliseconds(content: bytes) -> None:
-    started = time.perf_counter()
+def test_ten_megabytes_of_empty_segments_are_given_up_at_the_thousandth(content: bytes) -> None:
+    """Milliseconds; Pillow took 1.8 s."""
     with pytest.raises(Undecodable, match="1000"):
         HeaderCheck(max_bytes=2**24, max_pixels=10**6, formats=EVERY_TYPE)(content)
-    assert time.perf_counter() - started < 0.2  # seconds; Pillow took 1.8
