@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 OK = (200, "OK")
 OVERLOAD = (429, "RESOURCE_EXHAUSTED")
+IMAGE_REASONS = ("INVALID_REQUEST", "TOO_LARGE", "UNSUPPORTED_TYPE", "UNDECODABLE")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,6 @@ def judge(payload: Payload, answer: Answer) -> Judgement:
     name = "malformed" if payload.reason else "classify"
     if answer.status in OVERLOAD:
         return Judgement(f"{name} shed", shed=True)
-    got = f"{answer.status} {answer.reason or answer.label}".strip()
     if payload.reason:
         error = error_class(reason=payload.reason)
         right = answer.status in (error.http, error.code) and answer.reason == payload.reason
@@ -46,4 +46,9 @@ def judge(payload: Payload, answer: Answer) -> Judgement:
     else:
         right = answer.status in OK and payload.label in ("", answer.label)
         wanted = f"the label {payload.label}".removesuffix(" ")
-    return Judgement(name, wrong="" if right else f"{payload.name}: {got} instead of {wanted}")
+    if right:
+        return Judgement(name)
+    got = " ".join(dict.fromkeys(filter(None, (str(answer.status), answer.reason, answer.label))))
+    if answer.status not in OK and answer.reason not in IMAGE_REASONS:
+        return Judgement(name, wrong=got)  # it had nothing to do with the file
+    return Judgement(name, wrong=f"{payload.name}: {got} instead of {wanted}")

@@ -53,7 +53,9 @@ def locust(url: str, number: int, *, connections: int, seconds: int) -> Round:
         command += ["--host", url, "--users", str(connections), "--spawn-rate", str(connections), "--reset-stats"]
         command += ["--run-time", f"{seconds}s", "--csv", f"{folder}/x", "--only-summary", "--loglevel", "WARNING"]
         command += ["--image", str(IMAGE), "--any-label", "RestUser", "--tags", "good"]
-        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(done.stderr)
         with Path(folder, "x_stats.csv").open() as file:
             (row,) = [row for row in csv.DictReader(file) if row["Name"] == "classify"]
     milliseconds = float(row["Median Response Time"]), float(row["99%"])

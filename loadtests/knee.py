@@ -90,7 +90,7 @@ def draw(moments: Sequence[Moment], picture: Path, *, over_time: bool) -> None:
     above.set_ylim(bottom=0)
     above.legend()
     below.set_yscale("log")
-    below.set_ylabel("p99 in milliseconds" + ", from when it was due" * open_loop)
+    below.set_ylabel("p99 in milliseconds" + ",\nfrom when it was due" * open_loop)
     below.set_xlabel("seconds" if over_time else "calls per second offered, open loop" if open_loop else "users")
     figure.savefig(picture, dpi=150)
 

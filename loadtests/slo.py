@@ -88,7 +88,7 @@ def verdicts(slo: Mapping[str, Limits], measured: Mapping[str, Figures]) -> Iter
     for name, limits in slo.items():
         figures = measured.get(name, Figures(0.0, 0.0, 0.0, math.nan, math.nan))
         if not figures.per_second:
-            yield Verdict(name, "min_per_second", 0.0, limits.min_per_second or math.ulp(0.0))
+            yield Verdict(name, "min_calls", 0, 1)
             continue
         for field in dataclasses.fields(limits):
             if (allowed := getattr(limits, field.name)) != field.default:

@@ -42,7 +42,7 @@ def test_what_was_shed_is_no_error_and_counts_as_a_call() -> None:
 
 def test_a_name_that_was_never_called_breaks_its_slo() -> None:
     (verdict,) = verdicts({"REST clasify": Limits(max_error_ratio=0.5)}, {"REST classify": CALM})
-    assert (verdict.name, verdict.limit, verdict.kept) == ("REST clasify", "min_per_second", False)
+    assert (verdict.name, verdict.limit, verdict.kept) == ("REST clasify", "min_calls", False)
 
 
 def test_the_default_slo_can_be_read() -> None:
