@@ -18,7 +18,7 @@ BESIDE := -n 2 --dist loadfile
 MODEL := model_store/swin_digits-1.0.mar
 
 .PHONY: help setup demo serve test test-full gpu lint format typecheck check proto proto-check lock train load \
-	bench-gateway bench-model bench-gpu bench-start bench-memory bench-overload rolling soak wheel clean
+	bench-crosscheck bench-gateway bench-model bench-gpu bench-start bench-memory bench-overload rolling soak wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -108,9 +108,12 @@ lock: $(UV)  ## resolve the dependencies anew into requirements/*.txt
 train: .venv/.dev  ## train swin_digits anew and rewrite model_store/swin_digits
 	@$(BIN)/python model_store/train_swin_digits.py
 
-load: .venv/.dev  ## Locust against a running service: make load URL=http://127.0.0.1:8000 USERS=8 TIME=30s
-	@$(BIN)/locust -f loadtests/locustfile.py --headless --users $(or $(USERS),8) --spawn-rate $(or $(USERS),8) \
-		--run-time $(or $(TIME),30s) --host $(or $(URL),http://127.0.0.1:8000) --only-summary
+load: .venv/.dev  ## Locust and its SLO on a fresh service, or on URL=http://…; USERS=8 TIME=30s SLO=file LOAD="--shape steps"
+	@$(BIN)/python loadtests/load_gate.py --users $(or $(USERS),8) --time $(or $(TIME),30s) $(if $(URL),--url $(URL)) \
+		$(if $(GRPC),--grpc-url $(GRPC)) $(if $(SLO),--slo $(SLO)) $(LOAD)
+
+bench-crosscheck: .venv/.dev  ## Locust against wrk on the same service
+	@$(BIN)/python loadtests/bench_crosscheck.py $(BENCH)
 
 bench-gateway: .venv/.dev  ## what the gateway costs, against TorchServe's own gRPC port
 	@$(BIN)/python loadtests/bench_gateway.py

@@ -1,0 +1,1 @@
+"""Locust users, one module a protocol; both send what `sender` gives them."""
