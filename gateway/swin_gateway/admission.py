@@ -75,9 +75,11 @@ class Admission:
         """
         retry_after = max(1.0, self.waiting * self._seconds_per_image)
         if not self._has_room(images, caller):
+            self._metrics.shed(images, "queue_full")
             raise Overloaded(f"the queue is full ({self.waiting} images wait)", retry_after=retry_after)
         seconds = self._seconds_until_answered(images, caller)
         if too_late(seconds, deadline):
+            self._metrics.shed(images, "deadline")
             text = f"{self.waiting} images wait; this would take about {seconds:.1f} s"
             raise DeadlineUnreachable(text, retry_after=retry_after)
         places = [Place(self, caller) for _ in range(images)]
@@ -120,6 +122,7 @@ class Admission:
             raise DeadlineExceeded("it waited too long to be answered by its deadline")
         call = asyncio.ensure_future(self._in_slot(dispatch))
         self._dispatched.add(call)
+        self._metrics.dispatched(self.dispatched)
         call.add_done_callback(self._finished)
         try:
             async with asyncio.timeout_at(deadline):
@@ -190,6 +193,7 @@ class Admission:
 
     def _finished(self, call: asyncio.Future[Any]) -> None:
         self._dispatched.discard(call)
+        self._metrics.dispatched(self.dispatched)
         if not call.cancelled():
             call.exception()  # an abandoned call's error has no other reader
 

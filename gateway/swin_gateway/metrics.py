@@ -48,6 +48,7 @@ class Metrics:
         self.batch_images = histogram("batch_images", "Images that reached one forward pass", IMAGES, *model)
         self.batch_padding = histogram("batch_padding_images", "Images added to fill a batch bucket", IMAGES, *model)
         self.expired = counter("expired_images_total", "Images whose deadline passed in the queue", *model)
+        self.shed = counter("shed_images_total", "Images refused before they were queued", *model, "cause")
         self.abandoned = counter(
             "abandoned_images_total", "Images dispatched whose answer nobody waited for", *model, "cause"
         )
@@ -56,6 +57,7 @@ class Metrics:
         self.engine_fallback = gauge("engine_fallback", "1 while a safe default serves, not what was tuned", *model)
         self.in_flight = gauge("in_flight_requests", "Calls being answered now")
         self.queue_depth = gauge("queue_images", "Images waiting in the queue", *model)
+        self.dispatched = gauge("dispatched_images", "Images that workers have now", *model)
         self.model_ready = gauge("model_ready", "1 while a live worker answers", *model)
         self.ready = gauge("ready", "1 while every model is ready and the service is not draining")
         self.model_info = Info("swinserve_model", "What serves a model version", model, registry=self.registry)
@@ -80,7 +82,10 @@ class ModelMetrics:
         self._batch_images = metrics.batch_images.labels(*self._labels)
         self._batch_padding = metrics.batch_padding.labels(*self._labels)
         self._queue_depth = metrics.queue_depth.labels(*self._labels)
+        self._dispatched = metrics.dispatched.labels(*self._labels)
         self._expired = metrics.expired.labels(*self._labels)
+        for cause in ("queue_full", "deadline"):  # a rate needs the zero before the first one
+            metrics.shed.labels(*self._labels, cause)
         self._sent_again = metrics.sent_again.labels(*self._labels)
         self._compile_events = metrics.compile_events.labels(*self._labels)
         self._engine_fallback = metrics.engine_fallback.labels(*self._labels)
@@ -103,6 +108,12 @@ class ModelMetrics:
 
     def queue_depth(self, images: int) -> None:
         self._queue_depth.set(images)
+
+    def dispatched(self, images: int) -> None:
+        self._dispatched.set(images)
+
+    def shed(self, images: int, cause: str) -> None:
+        self._metrics.shed.labels(*self._labels, cause).inc(images)
 
     def expired(self) -> None:
         self._expired.inc()
