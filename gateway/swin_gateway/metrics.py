@@ -86,6 +86,8 @@ class ModelMetrics:
         self._expired = metrics.expired.labels(*self._labels)
         for cause in ("queue_full", "deadline"):  # a rate needs the zero before the first one
             metrics.shed.labels(*self._labels, cause)
+        for cause in ("caller", "deadline"):
+            metrics.abandoned.labels(*self._labels, cause)
         self._sent_again = metrics.sent_again.labels(*self._labels)
         self._compile_events = metrics.compile_events.labels(*self._labels)
         self._engine_fallback = metrics.engine_fallback.labels(*self._labels)
