@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.monitoring.promtool import DASHBOARD, panels, promtool, queries
+from tests.monitoring.promtool import DASHBOARD, ROOT, panels, promtool, queries
 
 
 def test_the_committed_json_is_what_the_panels_say() -> None:
@@ -32,6 +32,13 @@ def parse(folder: Path, exprs: Iterable[str]) -> str:
 def test_prometheus_can_read_every_query(tmp_path: Path) -> None:
     assert f"{len(queries())} rules found" in parse(tmp_path, queries().values())
     assert not [expr for expr in queries().values() if "$" in expr]
+
+
+def test_prometheus_can_read_the_queries_of_the_documentation(tmp_path: Path) -> None:
+    blocks = re.findall(r"```\n(# .*?)```", (ROOT / "docs" / "monitoring.md").read_text(), re.DOTALL)
+    exprs = [line for line in "".join(blocks).splitlines() if not line.startswith("#")]
+    assert f"{len(exprs)} rules found" in parse(tmp_path, exprs)
+    assert len(exprs) > 2
 
 
 def test_a_query_that_prometheus_cannot_read_would_be_found(tmp_path: Path) -> None:
