@@ -93,6 +93,8 @@ class ModelMetrics:
         self._queue_depth = metrics.queue_depth.labels(*self._labels)
         self._dispatched = metrics.dispatched.labels(*self._labels)
         self._shed = {cause: metrics.shed.labels(*self._labels, cause) for cause in ("queue_full", "deadline")}
+        for cause in ("caller", "deadline"):  # a rate needs the zero before the first one
+            metrics.abandoned.labels(*self._labels, cause)
         self._expired = metrics.expired.labels(*self._labels)
         self._sent_again = metrics.sent_again.labels(*self._labels)
         self._compile_events = metrics.compile_events.labels(*self._labels)
