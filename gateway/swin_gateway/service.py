@@ -119,7 +119,6 @@ class Service:
         self.grpc_port = self._bind_grpc()
         self.metrics_port = self._start_metrics()
         self.metrics.build_info.info(_versions())
-        prometheus_client.ProcessCollector(registry=self.metrics.registry)
         await self.torchserve.start()
         await self.readiness.look()  # gRPC's health service says SERVING until it is told otherwise
         await self._grpc.start()
