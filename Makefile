@@ -18,7 +18,7 @@ BESIDE := -n 2 --dist loadfile
 MODEL := model_store/swin_digits-1.0.mar
 
 .PHONY: help setup demo serve test test-full gpu lint format typecheck check proto proto-check lock train load \
-	bench-crosscheck bench-gateway bench-model bench-gpu bench-start bench-memory bench-overload rolling soak wheel clean
+	bench-crosscheck bench-gateway bench-model bench-gpu bench-start bench-memory bench-overload rolling soak dashboard wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -126,6 +126,9 @@ rolling: .venv/.dev  ## restart two services behind HAProxy in turn, under load:
 
 soak: .venv/.dev  ## make soak MINUTES=30: memory, descriptors, threads and p99 over time
 	@$(BIN)/python loadtests/soak.py --minutes $(or $(MINUTES),30)
+
+dashboard: .venv/.dev  ## rewrite deploy/grafana/swinserve.json from panels.py
+	@$(BIN)/python deploy/grafana/dashboard.py
 
 bench-model: .venv/.dev  ## ours against every other way to run the models, on this CPU; BENCH="--quick" and others
 	@$(BIN)/python loadtests/bench_model.py $(BENCH)
