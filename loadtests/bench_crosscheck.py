@@ -58,8 +58,7 @@ def locust(url: str, number: int, *, connections: int, seconds: int) -> Round:
             sys.exit(done.stderr)
         with Path(folder, "x_stats.csv").open() as file:
             (row,) = [row for row in csv.DictReader(file) if row["Name"] == "classify"]
-    milliseconds = float(row["Median Response Time"]), float(row["99%"])
-    p50, p99 = (each / 1000 for each in milliseconds)
+    p50, p99 = (round(float(row[name]) / 1000, 4) for name in ("Median Response Time", "99%"))
     return Round("locust", number, float(row["Requests/s"]), p50, p99, int(row["Failure Count"]))
 
 

@@ -72,8 +72,8 @@ def draw(moments: Sequence[Moment], picture: Path, *, over_time: bool) -> None:
     series = defaultdict[str, list[tuple[float, float, float]]](list)
     for moment in moments:
         for name in moment.per_second.keys() - {SENDS}:
-            across = moment.second if over_time else moment.offered
-            series[name].append((across, moment.per_second[name], moment.p99_seconds[name]))
+            x = moment.second if over_time else moment.offered
+            series[name].append((x, moment.per_second[name], moment.p99_seconds[name]))
     for name in sorted(series):
         across, per_second, p99 = zip(*series[name], strict=True)
         style = "--" if name.endswith("shed") else "-"

@@ -64,8 +64,8 @@ def load(url: str, grpc_url: str, prefix: Path, *, processes: int, options: Sequ
 
 def pictures(prefix: Path) -> list[Path]:
     """Over time; and over the load, where several levels of it were held."""
-    moments = read(Path(f"{prefix}_stats_history.csv"))
-    drawn = []
+    history, drawn = Path(f"{prefix}_stats_history.csv"), []
+    moments = read(history) if history.exists() else []  # there is none where Locust refused its options
     if moments:
         drawn.append(Path(f"{prefix}.png"))
         draw(moments, drawn[-1], over_time=True)
@@ -89,6 +89,8 @@ def main(
 ) -> None:
     """Load the service for a short time and judge what it answers."""
     output.mkdir(parents=True, exist_ok=True)
+    for old in output.glob("load[._]*"):
+        old.unlink()
     prefix = output / "load"
     options = ["--users", users, "--spawn-rate", users, "--run-time", time, "--slo", str(slo), *locust]
     with target(url, grpc_url) as (http, grpc):

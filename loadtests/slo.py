@@ -70,10 +70,10 @@ class Verdict:
 
 def load(path: Path) -> dict[str, Limits]:
     """Raises ValueError naming a key that is no limit, or a value that is no number."""
-    known = {field.name for field in dataclasses.fields(Limits)}
+    known = sorted(field.name for field in dataclasses.fields(Limits))
     slo = {}
     for name, table in tomllib.loads(path.read_text()).items():
-        if not isinstance(table, dict) or (unknown := set(table) - known):
+        if not isinstance(table, dict) or (unknown := set(table) - set(known)):
             what = sorted(unknown) if isinstance(table, dict) else [name]
             raise ValueError(f"{path}: {', '.join(what)}: no limit of a request name; limits are {', '.join(known)}")
         for key, value in table.items():

@@ -6,7 +6,7 @@ import time
 
 from answers import Answer, Judgement, judge
 from locust import FastHttpUser
-from locust.contrib.fasthttp import FastResponse
+from locust.contrib.fasthttp import FAILURE_EXCEPTIONS, ResponseContextManager
 from payloads import Payload
 
 from users.sender import CALL_SECONDS, FLIGHTS, Sender
@@ -30,13 +30,15 @@ class RestUser(Sender, FastHttpUser):
         return judgement
 
 
-def _answer(response: FastResponse) -> Answer:
+def _answer(response: ResponseContextManager) -> Answer:
     if not response.status_code:
-        return Answer(type(response.error).__name__)
+        return Answer(type(response.request_meta["exception"]).__name__)
     try:
         body = response.json()
         if response.status_code == 200:
             return Answer(200, label=body["results"][0]["predictions"][0]["label"])
         return Answer(response.status_code, reason=body["error"]["reason"])
+    except FAILURE_EXCEPTIONS as error:
+        return Answer(type(error).__name__)  # it broke off within the body
     except (ValueError, LookupError, TypeError):
         return Answer(response.status_code, reason="not an answer of this service")

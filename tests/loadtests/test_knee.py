@@ -10,7 +10,7 @@ CAPACITY = 100.0
 
 
 def history(folder: Path, *, rate: float = 0.0) -> Path:
-    """Eight users more each ten seconds, ten calls a second each, on a service that answers a hundred a second."""
+    """Four users more each ten seconds, ten calls a second each, on a service that answers a hundred a second."""
     rows = [COLUMNS, "1000,0,,Aggregated,0,N/A,N/A"]
     for second in range(50):
         users = 4 * (second // 10 + 1)
