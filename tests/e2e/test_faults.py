@@ -88,7 +88,7 @@ def test_with_one_worker_only_those_with_too_little_time_hear_of_its_death(runni
         back = until(running.ready, 90)
         further(patient, 1, 30)
         with swinserve.Client(running.grpc) as client:  # the outage is no measure of how fast it is now
-            assert client.classify([digit] * 64, timeout=30).results[63].predictions[0].label == label(digit)
+            assert client.classify_many([digit] * 64, timeout=30).results[63].predictions[0].label == label(digit)
     print(f"one worker killed: ready again after {back:.1f} s; {[dict(callers.outcomes) for callers in patient]}")
     assert {error.reason for error in lost.values()} == {"WORKER_LOST"}
     assert all(error.retry_after for error in lost.values())
@@ -204,7 +204,14 @@ def test_callers_that_go_away_leave_nothing_behind(running: Running, digit: Path
     assert set(callers.outcomes) == {"right"}
 
 
-def test_a_client_that_reads_or_sends_a_byte_a_second_holds_up_nobody(running: Running, digit: Path) -> None:
+@pytest.fixture
+def short_drain(store: Path, tmp_path: Path) -> Iterator[Running]:
+    with service(tmp_path, *MODEL, store, "--drain-timeout", "5") as running:
+        yield running
+
+
+def test_a_client_that_reads_or_sends_a_byte_a_second_holds_up_nobody(short_drain: Running, digit: Path) -> None:
+    running = short_drain
     host, _, port = running.http.removeprefix("http://").partition(":")
     image = digit.read_bytes()
     slow: list[socket.socket] = []
