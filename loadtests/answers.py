@@ -44,7 +44,7 @@ def judge(payload: Payload, answer: Answer) -> Judgement:
         right = answer.status in (error.http, error.code) and answer.reason == payload.reason
         wanted = f"{error.http}/{error.code} {payload.reason}"
     else:
-        right = answer.status in OK and payload.label in ("", answer.label)
+        right = answer.status in OK and not answer.reason and payload.label in ("", answer.label)
         wanted = f"the label {payload.label}".removesuffix(" ")
     if right:
         return Judgement(name)

@@ -62,7 +62,8 @@ def locust(url: str, number: int, *, connections: int, seconds: int) -> Round:
     return Round("locust", number, float(row["Requests/s"]), p50, p99, int(row["Failure Count"]))
 
 
-def report(rounds: Sequence[Round]) -> Table:
+def report(rounds: Sequence[Round]) -> tuple[Table, bool]:
+    """The medians side by side, and whether the two generators disagree."""
     table = Table("", "images /s", "p50 ms", "p99 ms", "errors", title="medians of the rounds")
     medians = {}
     for name in ("wrk", "locust"):
@@ -71,12 +72,15 @@ def report(rounds: Sequence[Round]) -> Table:
         medians[name] = found
         shown = (f"{found[0]:.2f}", *(f"{1000 * each:.1f}" for each in found[1:]))
         table.add_row(name, *shown, str(sum(each.errors for each in mine)))
-    ratios = (ours / theirs for ours, theirs in zip(medians["locust"], medians["wrk"], strict=True))
+    ratios = [ours / theirs for ours, theirs in zip(medians["locust"], medians["wrk"], strict=True)]
     table.add_row("locust / wrk", *(f"{ratio:.3f}" for ratio in ratios), "")
-    return table
+    apart = any(abs(ratio - 1) > AGREEMENT for ratio in ratios[:2]) or any(each.errors for each in rounds)
+    return table, apart
 
 
 FIGURES = ("per_second", "p50_seconds", "p99_seconds")
+AGREEMENT = 0.1
+"""Of throughput and p50; p99 of some hundred calls is too few to hold against each other."""
 
 
 @click.command()
@@ -97,8 +101,10 @@ def main(model: str, connections: int, seconds: int, rounds: int, output: Path) 
             for number in track(range(1, rounds + 1), "rounds")
             for generator in (wrk, locust)
         ]
-    Console(width=100).print(report(found))
+    table, apart = report(found)
+    Console(width=100).print(table)
     print(write([asdict(each) for each in found], "crosscheck", output))
+    sys.exit(apart and "they do not agree: throughput and p50 within 10 %, no errors")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -45,6 +46,8 @@ class Served:
     error: ServingError | None = None
     trace: Trace = NO_TRACE
     response: ClassifyResponse | None = None
+    streamed: Counter[str] = field(default_factory=Counter)
+    """Images of a stream by outcome."""
 
     def by(self, model: ServedModel) -> None:
         self.model, self.version = model.name, model.version
@@ -66,6 +69,8 @@ class Served:
         facts |= {key: each for key, each in known.items() if each}
         if self.error is not None:
             facts["message"] = self.error.message
+        if self.streamed:
+            facts |= {"images": self.streamed.total(), "failed": self.streamed.total() - self.streamed[OK]}
         if self.response is not None:
             facts["images"] = len(self.response.results)
             facts |= {f"{name}_seconds": round(each, 6) for name, each in stages.seconds(self.response.timing).items()}
@@ -74,7 +79,7 @@ class Served:
 
 class Calls:
     def __init__(
-        self, metrics: Metrics, closing: asyncio.Event, *, tracing: Tracing | None = None, access_log_rate: float = 10.0
+        self, metrics: Metrics, closing: asyncio.Event, *, tracing: Tracing | None = None, access_log_rate: int = 10
     ) -> None:
         """access_log_rate: lines a second for each outcome"""
         self._metrics = metrics
@@ -109,12 +114,11 @@ class Calls:
     def _ended(self, served: Served, protocol: str, seconds: float) -> None:
         outcome = served.outcome or CANCELLED
         error, names = served.error, (served.model, served.version)
+        served.trace.describe(served.method or "call", protocol=protocol, outcome=outcome, **served.identity())
+        if error is not None and error.http >= 500:
+            served.trace.failed(error.reason)
         if served.method:
-            trace_id = served.trace.id
-            self._metrics.call(protocol, served.method, *names, outcome, seconds, trace_id=trace_id)
-            served.trace.describe(served.method, protocol=protocol, outcome=outcome, **served.identity())
-            if error is not None and error.http >= 500:
-                served.trace.failed(error.reason)
+            self._metrics.call(protocol, served.method, *names, outcome, seconds, trace_id=served.trace.id)
         if served.method or error is not None:
             level = logging.WARNING if error is not None and error.http >= 500 else logging.INFO
             self._access_log.write(outcome, level, lambda: served.facts(protocol, seconds))

@@ -98,7 +98,11 @@ class Classifier:
         (image,) = call.images
         if error := self._checked(model, image):
             raise error
-        place = await model.admission.admit_when_room(caller=call.caller, deadline=accepted.deadline)
+        try:
+            place = await model.admission.admit_when_room(caller=call.caller, deadline=accepted.deadline)
+        except ServingError as error:
+            model.metrics.image(error.outcome)
+            raise
         try:
             return model, await self._one(accepted, image, place)
         finally:
@@ -136,6 +140,8 @@ class Classifier:
         options = call.options.for_model(model.manifest)
         self._check_answer(model, options, len(call.images))
         if not model.workers.loaded:
+            for _ in call.images:
+                model.metrics.image(NotReady.reason.lower())
             raise NotReady(f"{model.name} is still loading; try again")
         limit = self.time_limit(call.timeout)
         deadline = time.monotonic() + limit - min(WAY_HOME_SECONDS, limit / 10)

@@ -18,7 +18,7 @@ from google.rpc.status_pb2 import Status
 
 from swin_gateway import caller
 from swin_gateway.call import Call
-from swin_gateway.calls import Calls, Served
+from swin_gateway.calls import OK, Calls, Served
 from swin_gateway.classifier import Classifier
 from swin_gateway.errors import DeadlineExceeded, Draining, ServingError
 from swin_gateway.options import DEFAULT_TOP_K, Options
@@ -163,7 +163,9 @@ class ImageStream:
         try:
             model, image = await self._classifier.classify_bulk(call)
         except ServingError as error:
+            self._served.streamed[error.outcome] += 1
             return ClassifyStreamResponse(id=request.id, result=image_result(error))
+        self._served.streamed[image.result.outcome if isinstance(image.result, ServingError) else OK] += 1
         return ClassifyStreamResponse(
             id=request.id,
             model=model.name,

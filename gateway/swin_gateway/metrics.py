@@ -17,6 +17,11 @@ SECONDS: tuple[float, ...] = (
     *(0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075),
     *(0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
+# What the alert rules count.
+OUTCOMES = (
+    *("ok", "internal", "not_ready", "draining", "worker_lost"),
+    *("overloaded", "deadline_unreachable", "deadline_exceeded"),
+)
 IMAGES = (0, 1, 2, 4, 8, 16, 32, 64, 128)
 
 
@@ -78,7 +83,16 @@ class Metrics:
         self.request_seconds.labels(protocol, method, model, version).observe(seconds, exemplar)
 
     def for_model(self, name: str, version: str) -> ModelMetrics:
+        self._begin_at_zero(name, version)
         return ModelMetrics(self, name, version)
+
+    def _begin_at_zero(self, model: str, version: str) -> None:
+        """A series that is born with its first event hides it: a rate needs the zero before."""
+        for outcome in OUTCOMES:
+            self.images.labels(model, version, outcome)
+            for protocol in ("grpc", "rest"):
+                self.requests.labels(protocol, "Classify", model, version, outcome)
+                self.requests.labels(protocol, "Classify", "", "", outcome)  # refused before it named one
 
 
 class ModelMetrics:

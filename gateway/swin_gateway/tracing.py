@@ -11,15 +11,18 @@ The stages are told after the fact, from the times that every answer brings, so 
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.trace import INVALID_SPAN, NoOpTracer, Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from swin_gateway.errors import StartError
 
@@ -27,7 +30,10 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SpanExporter
 
-FLUSH_MILLISECONDS = 2000
+FLUSH_SECONDS = 2.0
+CONTEXT = TraceContextTextMapPropagator()
+# A line for each malformed tracestate would let callers fill the log.
+logging.getLogger("opentelemetry.trace").setLevel(logging.ERROR)
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
@@ -75,26 +81,22 @@ NO_TRACE = Trace(NoOpTracer(), INVALID_SPAN)
 class Tracing:
     """The tracer of one service."""
 
-    def __init__(self, provider: TracerProvider | None = None) -> None:
-        """provider: None traces nothing"""
+    def __init__(self, provider: TracerProvider | None = None, exporter: SpanExporter | None = None) -> None:
+        """provider: None traces nothing; exporter: the provider's"""
         self._provider = provider
+        self._exporter = exporter
         self._tracer = provider.get_tracer("swinserve") if provider else None
 
     @classmethod
     def from_environment(cls) -> Tracing:
         """Raises StartError when the variables ask for what there is not."""
-        exporter = _exporter()
-        if exporter is None:
-            return cls()
-        from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-        name = {} if os.environ.get("OTEL_SERVICE_NAME") else {SERVICE_NAME: "swinserve"}
-        resource = Resource.create(name | {SERVICE_VERSION: version("swinserve")})
-        provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        provider.add_span_processor(BatchSpanProcessor(exporter))
-        return cls(provider)
+        try:
+            exporter = _exporter()
+            return cls() if exporter is None else cls(_provider(exporter), exporter)
+        except StartError:
+            raise
+        except Exception as error:  # whatever a library makes of a variable that it cannot use
+            raise StartError(f"OpenTelemetry's variables cannot be used: {error}") from error
 
     @contextmanager
     def call(self, headers: Mapping[str, Any] | None) -> Iterator[Trace]:
@@ -102,21 +104,37 @@ class Tracing:
         if self._tracer is None or headers is None:
             yield NO_TRACE
             return
-        span = self._tracer.start_span("call", propagate.extract(headers), SpanKind.SERVER)
+        span = self._tracer.start_span("call", CONTEXT.extract(headers), SpanKind.SERVER)
         try:
             yield Trace(self._tracer, span)
         finally:
             span.end()
 
     def close(self) -> None:
-        """Sends what is left, within two seconds."""
-        if self._provider is not None:
-            self._provider.force_flush(FLUSH_MILLISECONDS)
+        """Sends what is left, within two seconds or not at all: the SDK's own flush waits as long as its retries."""
+        if self._provider is None or self._exporter is None:
+            return
+        flush = Thread(target=self._provider.force_flush, daemon=True)
+        flush.start()
+        flush.join(FLUSH_SECONDS)
+        self._exporter.shutdown()  # which ends retries under way
+        if not flush.is_alive():
             self._provider.shutdown()
 
 
+def _provider(exporter: SpanExporter) -> TracerProvider:
+    from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    ours = Resource.create({SERVICE_NAME: "swinserve", SERVICE_VERSION: version("swinserve")})
+    provider = TracerProvider(resource=ours.merge(OTELResourceDetector().detect()), shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    return provider
+
+
 def _exporter() -> SpanExporter | None:
-    chosen = os.environ.get("OTEL_TRACES_EXPORTER", "otlp" if any(map(os.environ.get, ENDPOINTS)) else "none")
+    chosen = os.environ.get("OTEL_TRACES_EXPORTER") or ("otlp" if any(map(os.environ.get, ENDPOINTS)) else "none")
     if chosen == "none" or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return None
     if chosen != "otlp":

@@ -128,8 +128,8 @@ def handle(rows: Sequence[Row] | None, context: Context) -> list[bytes]:
 
 def _load(context: Context) -> Service:
     properties = context.system_properties
-    _configure_logging()
     try:
+        _configure_logging()
         return Service.load(
             Path(properties["model_dir"]), context.model_yaml_config or {}, gpu=properties.get("gpu_id")
         )

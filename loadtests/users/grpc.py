@@ -51,7 +51,10 @@ class GrpcUser(Sender):
             response = self._stub.Classify(request, timeout=CALL_SECONDS)
         except grpc.RpcError as error:
             return Answer(error.code().name, reason=_reason(error))
-        return Answer("OK", response.results[0].predictions.predictions[0].label, size=response.ByteSize())
+        found = [each.label for result in response.results for each in result.predictions.predictions[:1]]
+        if len(found) != 1:
+            return Answer("OK", reason="not one image's predictions", size=response.ByteSize())
+        return Answer("OK", found[0], size=response.ByteSize())
 
 
 def _reason(error: grpc.Call) -> str:

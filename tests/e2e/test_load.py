@@ -67,11 +67,14 @@ def test_a_gate_on_a_service_of_its_own_ends_whole_when_it_is_interrupted(tmp_pa
     with (tmp_path / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
             history = tmp_path / "load_stats_history.csv"
-            until(lambda: process.poll() is not None or (history.exists() and "classify" in history.read_text()), 200)
+            until(lambda: process.poll() is not None or (history.exists() and "classify" in history.read_text()), 150)
             started = psutil.Process(process.pid).children(recursive=True)
             process.send_signal(signal.SIGINT)
             assert process.wait(90) in (130, SLO_BROKEN), (tmp_path / "log").read_text()
         finally:
+            if process.poll() is None:
+                for each in psutil.Process(process.pid).children(recursive=True):
+                    each.kill()
             process.kill()
     assert len(started) >= 6, "Locust's three, the gateway, TorchServe and its worker"
     assert gone(started)

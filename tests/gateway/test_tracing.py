@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import time
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -116,10 +117,47 @@ async def test_the_callers_choice_not_to_be_traced_is_kept(monkeypatch: pytest.M
         assert received.spans == []
 
 
+async def test_a_collector_that_is_not_there_delays_neither_answers_nor_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nobody = Received()
+    nobody.endpoint = "http://127.0.0.1:1"
+    served = await traced(nobody, "grpc", monkeypatch)
+    async with served.rest() as client:
+        assert (await client.post("/v1/classify", content=PNG)).status_code == 200
+    started = time.monotonic()
+    served.calls._tracing.close()
+    assert time.monotonic() - started < 30  # seconds; the SDK alone would try for a minute
+
+
+async def test_what_the_resource_variables_say_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.name=vision,team=shop")
+    with receiving_grpc() as received:
+        served = await traced(received, "grpc", monkeypatch)
+        async with served.rest() as client:
+            await client.post("/v1/classify", content=PNG)
+        served.calls._tracing.close()
+        assert received.service.items() >= {"service.name": "vision", "team": "shop"}.items()
+
+
+async def test_a_malformed_traceparent_begins_a_trace_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_PROPAGATORS", "b3")  # not installed, and not needed
+    with receiving_grpc() as received:
+        served = await traced(received, "grpc", monkeypatch)
+        async with served.rest() as client:
+            for value in ("nonsense", "00-0-0-01", "\xe9" * 100):
+                headers = {"traceparent": value.encode("latin-1"), "tracestate": b"=,=", "baggage": b"\xe9," * 9}
+                assert (await client.post("/v1/classify", content=PNG, headers=headers)).status_code == 200
+        served.calls._tracing.close()
+        calls = [span for span in received.spans if span.name == "Classify"]
+    assert [span.parent_span_id for span in calls] == [b""] * 3
+
+
 @pytest.mark.parametrize(
     "variables",
     [
         {},
+        {"OTEL_TRACES_EXPORTER": ""},
         {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_SDK_DISABLED": "true"},
         {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_TRACES_EXPORTER": "none"},
     ],
@@ -135,6 +173,10 @@ def test_it_is_off_unless_asked_for(variables: dict[str, str], monkeypatch: pyte
     ("variables", "message"),
     [
         ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER=zipkin: there are otlp and none"),
+        (
+            {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_TIMEOUT": "ten"},
+            "OpenTelemetry's variables cannot be used: could not convert string to float: 'ten'",
+        ),
         (
             {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
             "http/json: there are grpc and http/protobuf",
