@@ -66,10 +66,21 @@ def serve(models: tuple[str, ...], config: Path | None, **flags: Any) -> None:
     except (ValueError, OSError) as error:
         _refuse(str(error))
     configure_logging(settings.log_level, settings.log_format)
-    sys.exit(asyncio.run(_serve(settings)))
+    code = asyncio.run(_serve(settings))
+    _forget_what_is_unwritten()
+    sys.exit(code)
 
 
 _options(serve)
+
+
+def _forget_what_is_unwritten() -> None:
+    """What a full disk did not take would make Python end with code 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _refuse(reason: str) -> None:
@@ -139,4 +150,3 @@ def _announce(service: Service, settings: ServeSettings) -> None:
         )
     except OSError as error:  # a full disk, or nobody reads: no reason to end what serves
         log.warning("cannot write to stdout", error=str(error))
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what could not be written would make Python end with 120

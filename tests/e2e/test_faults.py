@@ -339,7 +339,7 @@ def test_of_starts_that_race_for_a_port_one_wins_and_the_others_say_why(
 @pytest.fixture
 def crowded(store: Path, tmp_path: Path) -> Iterator[Running]:
     """A service whose queue one caller alone can fill."""
-    with service(tmp_path, *MODEL, store, "--queue-size", "64") as running:
+    with service(tmp_path, *MODEL, store, "--queue-size", "128") as running:
         yield running
 
 
