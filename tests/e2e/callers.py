@@ -21,6 +21,8 @@ class Callers:
     def __init__(self, url: str, image: Path, *, count: int, timeout: float | None = None) -> None:
         self.outcomes: Counter[str] = Counter()
         """right, wrong, refused (never begun by the service) or the error's reason"""
+        self.broken: list[str] = []
+        """Request ids of calls whose connection ended without an answer."""
         self.slowest = 0.0
         """Seconds of the longest call."""
         self._url, self._image, self._timeout = url, image.read_bytes(), timeout
@@ -39,7 +41,10 @@ class Callers:
                     right = answer.results[0].predictions[0].label == self._label
                     self.outcomes["right" if right else "wrong"] += 1
                 except swinserve.SwinserveError as error:
-                    self.outcomes["refused" if never_begun(error) else error.reason] += 1
+                    outcome = "refused" if never_begun(error) else error.reason
+                    self.outcomes[outcome] += 1
+                    if outcome == "UNREACHABLE":
+                        self.broken.append(error.request_id)
                     time.sleep(0.05)
                 self.slowest = max(self.slowest, time.monotonic() - started)
 
