@@ -343,16 +343,16 @@ def crowded(store: Path, tmp_path: Path) -> Iterator[Running]:
         yield running
 
 
-async def test_callers_share_the_service_fairly_when_one_floods(crowded: Running, digit: Path) -> None:
+async def test_callers_share_the_service_fairly_when_one_floods(crowded: Running) -> None:
     """Each caller has an address of its own; one keeps eight times as many images coming as the others."""
-    large = io.BytesIO()  # tens of milliseconds to decode, next to nothing to send
-    Image.open(digit).convert("RGB").resize((3000, 2000)).save(large, "JPEG", quality=50)
+    large = io.BytesIO()  # tens of milliseconds to decode, a few kilobytes to send: the worker is what they share
+    Image.new("RGB", (2000, 1500)).save(large, "PNG")
     good = dict.fromkeys(("127.0.0.2", "127.0.0.3", "127.0.0.4"), 0)
-    refused = 0
+    refused, ending = 0, False
 
     async def call(client: httpx.AsyncClient, address: str) -> None:
         nonlocal refused
-        while True:
+        while not ending:
             answer = await client.post(f"{crowded.http}/v1/classify", content=large.getvalue())
             good[address] += answer.status_code == 200
             if answer.status_code != 200:
@@ -364,16 +364,15 @@ async def test_callers_share_the_service_fairly_when_one_floods(crowded: Running
         calls = []
         for address, count in counts.items():
             transport = httpx.AsyncHTTPTransport(local_address=address, limits=httpx.Limits(max_connections=count))
-            client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, timeout=30))
+            client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, timeout=60))
             calls += [asyncio.create_task(call(client, address)) for _ in range(count)]
         await asyncio.sleep(3)
         before = dict(good)
         await asyncio.sleep(8)
         served = {address: good[address] - before[address] for address in good}
-        for task in calls:
-            task.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
+        ending = True
+        await asyncio.gather(*calls)
     print(f"192, 24 and 24 images kept coming: answers in 8 s {served}, {refused} refused")
     assert refused
-    assert min(served.values()) > 10
+    assert min(served.values()) > 5
     assert max(served.values()) <= 1.5 * min(served.values())
