@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 
 import click
 import grpc.aio
@@ -34,10 +33,8 @@ MALFORMED = 0.05
 SETTLED_MINUTES = 5.0
 """After which nothing may grow any more."""
 GROWTH = 0.03
-"""Of resident memory, allowed between the medians of each five minutes from then on: what waits in the queue for a
-moment is memory in use, and pools of threads breathe; neither is lost."""
+"""Of resident memory, allowed between its least and its most from then on."""
 REFUSED_RIGHTLY = "refused rightly"
-WINDOW_MINUTES = 5.0
 WINDOW_SECONDS = 10.0
 
 
@@ -119,30 +116,34 @@ def _sample(minute: float, name: str, held: tuple[float, int, int], queue: float
 
 def verdict(samples: Sequence[Sample]) -> tuple[Table, list[str]]:
     """The table of what each process held, and what is wrong."""
-    table = Table("process", "RSS MB, medians of five minutes", "within", "descriptors", "threads")
+    table = Table("process", "RSS MB: least", "most", "within", "descriptors", "threads")
     wrong = []
     if failed := sum(sample.wrong for sample in samples) // len({sample.process for sample in samples}):
         wrong.append(f"{failed} calls did not end as they should")
+    if shed := sum(sample.shed for sample in samples) // len({sample.process for sample in samples}):
+        wrong.append(f"{shed} calls were refused, at 70 % of capacity")
     for name in dict.fromkeys(sample.process for sample in samples):
         mine = [sample for sample in samples if sample.process == name]
         settled = [sample for sample in mine if sample.minute >= SETTLED_MINUTES] or mine
-        memory, descriptors, threads = (_medians(settled, what) for what in ("rss_mb", "descriptors", "threads"))
-        within = max(memory) / min(memory) - 1
-        shown = [" ".join(f"{each:g}" for each in values) for values in (descriptors, threads)]
-        table.add_row(name, " ".join(f"{each:.1f}" for each in memory), f"{within:.2%}", *shown)
-        if within > GROWTH:
-            wrong.append(f"{name}: memory is not within {GROWTH:.0%} but {within:.1%}")
-        counted = {"descriptors": descriptors, "threads": threads}
-        wrong += [f"{name}: {what} grew" for what, values in counted.items() if values[-1] > values[0]]
+        least, most = (choose(each.rss_mb for each in settled) for choose in (min, max))
+        shown = [_range(settled, what) for what in ("descriptors", "threads")]
+        table.add_row(name, f"{least:.1f}", f"{most:.1f}", f"{most / least - 1:.2%}", *shown)
+        if most / least - 1 > GROWTH:
+            wrong.append(f"{name}: memory is not within {GROWTH:.0%} but {most / least - 1:.1%}")
+        wrong += [f"{name}: {what} grew" for what in ("descriptors", "threads") if _grew(settled, what)]
     return table, wrong
 
 
-def _medians(samples: Sequence[Sample], what: str) -> list[float]:
-    """Of each five minutes."""
-    windows: dict[int, list[float]] = {}
-    for each in samples:
-        windows.setdefault(int(each.minute // WINDOW_MINUTES), []).append(getattr(each, what))
-    return [median(values) for values in windows.values()]
+def _range(samples: Sequence[Sample], what: str) -> str:
+    values = sorted({getattr(each, what) for each in samples})
+    return f"{values[0]}–{values[-1]}" if values[1:] else f"{values[0]}"
+
+
+def _grew(samples: Sequence[Sample], what: str) -> bool:
+    """Whether there were more in the last half than ever before it: pools let go of what is idle, and take it again."""
+    half = len(samples) // 2
+    counts = [getattr(each, what) for each in samples]
+    return max(counts[half:]) > max(counts[:half] or counts)
 
 
 def draw(samples: Sequence[Sample], picture: Path) -> None:

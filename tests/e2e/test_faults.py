@@ -374,5 +374,5 @@ async def test_callers_share_the_service_fairly_when_one_floods(crowded: Running
         await asyncio.gather(*calls)
     print(f"192, 24 and 24 images kept coming: answers in 8 s {served}, {refused} refused")
     assert refused
-    assert min(served.values()) > 5
+    assert min(served.values()) > 10
     assert max(served.values()) <= 1.5 * min(served.values())
