@@ -18,7 +18,7 @@ BESIDE := -n 2 --dist loadfile
 MODEL := model_store/swin_digits-1.0.mar
 
 .PHONY: help setup demo serve test test-full gpu lint format typecheck check proto proto-check lock train load \
-	bench-crosscheck bench-gateway bench-model bench-gpu bench-start bench-memory bench-overload rolling soak dashboard wheel clean
+	bench-crosscheck bench-gateway bench-serve bench-model bench-gpu bench-start bench-memory bench-overload rolling soak dashboard wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -114,6 +114,9 @@ load: .venv/.dev  ## Locust and its SLO on a fresh service, or on URL=http://…
 
 bench-crosscheck: .venv/.dev  ## Locust against wrk on the same service
 	@$(BIN)/python loadtests/bench_crosscheck.py $(BENCH)
+
+bench-serve: .venv/.dev  ## served against the engine alone and against other servers; BENCH="--no-peers" and others
+	@$(BIN)/python loadtests/bench_serve.py $(BENCH)
 
 bench-gateway: .venv/.dev  ## what the gateway costs, against TorchServe's own gRPC port
 	@$(BIN)/python loadtests/bench_gateway.py

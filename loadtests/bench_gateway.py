@@ -1,7 +1,8 @@
-"""What the gateway costs: the same job over the gateway and over TorchServe's own gRPC port -> CSV and a table.
+"""What the gateway costs: the same images over the gateway and over TorchServe's own gRPC port -> CSV and a table.
 
-The model does almost nothing (null_entry.py), both sides run interleaved in one process, and every figure is the best
-and the median of many rounds. `make bench-gateway` runs it; it takes about a minute.
+The model does almost nothing (null_entry.py), all sides run interleaved in one process, and every figure is the best
+and the median of many rounds. Calls with many images also go to TorchServe as one job, to see what jobs of several
+images would save. `make bench-gateway` runs it; it takes two minutes.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import statistics
 import tempfile
 import time
 import zipfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -29,10 +31,19 @@ from swin_proto.v1.classifier_pb2_grpc import ClassifierStub
 from swin_proto.worker.v1.job_pb2 import Job
 
 NULL_ENTRY = Path(__file__).resolve().with_name("null_entry.py")
-CALLERS = (1, 32)
-CALLS = {1: 200, 32: 800}  # per round
-
 Call = Callable[[], Awaitable[object]]
+
+
+@dataclass(frozen=True)
+class Load:
+    callers: int
+    images: int
+    """Of each call."""
+    calls: int
+    """Per round."""
+
+
+LOADS = (Load(1, 1, 200), Load(32, 1, 800), Load(2, 16, 50))
 
 
 def null_archive(folder: Path) -> Path:
@@ -48,54 +59,74 @@ def null_archive(folder: Path) -> Path:
     return archive
 
 
-async def measure(call: Call, callers: int) -> tuple[float, float]:
-    """(median seconds of a call, calls per second) of one round in a closed loop."""
+async def measure(call: Call, load: Load) -> tuple[float, float]:
+    """(median seconds of a call, images per second) of one round in a closed loop."""
     latencies: list[float] = []
 
     async def caller() -> None:
-        for _ in range(CALLS[callers] // callers):
+        for _ in range(load.calls // load.callers):
             started = time.perf_counter()
             await call()
             latencies.append(time.perf_counter() - started)
 
     started = time.perf_counter()
-    await asyncio.gather(*(caller() for _ in range(callers)))
-    return statistics.median(latencies), len(latencies) / (time.perf_counter() - started)
+    await asyncio.gather(*(caller() for _ in range(load.callers)))
+    seconds = time.perf_counter() - started
+    return statistics.median(latencies), len(latencies) * load.images / seconds
 
 
-def sides(gateway: str, torchserve: str, image: bytes) -> dict[str, Call]:
-    """The same image over both; each side has a channel of its own."""
+def sides(gateway: str, torchserve: str, image: bytes, images: int) -> dict[str, Call]:
+    """The same images over each; each side has a channel of its own."""
     alone = [("grpc.use_local_subchannel_pool", 1)]
     ours = ClassifierStub(grpc.aio.insecure_channel(gateway, options=alone))
     theirs = InferenceAPIsServiceStub(grpc.aio.insecure_channel(torchserve, options=alone))
-    job = Job(contract_version=CONTRACT_VERSION, images=[image], top_k=5).SerializeToString()
-    direct = PredictionsRequest(model_name="swin_digits", input={"job": job})
-    request = ClassifyRequest(images=[Image(content=image)])
-    return {"gateway": lambda: ours.Classify(request), "torchserve": lambda: theirs.Predictions(direct)}
+    request = ClassifyRequest(images=[Image(content=image)] * images)
+    one, all_of_them = _job([image]), _job([image] * images)
+    found: dict[str, Call] = {
+        "gateway": lambda: ours.Classify(request),
+        "torchserve": lambda: asyncio.gather(*(_awaited(theirs.Predictions(one)) for _ in range(images))),
+    }
+    return found if images == 1 else {**found, "torchserve, one job": lambda: theirs.Predictions(all_of_them)}
 
 
-async def rounds(calls: dict[str, Call], count: int) -> list[dict[str, object]]:
+def _job(images: list[bytes]) -> PredictionsRequest:
+    job = Job(contract_version=CONTRACT_VERSION, images=images, top_k=5).SerializeToString()
+    return PredictionsRequest(model_name="swin_digits", input={"job": job})
+
+
+async def _awaited(call: Awaitable[object]) -> object:
+    return await call
+
+
+async def rounds(gateway: str, torchserve: str, image: bytes, count: int) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
-    for callers in CALLERS:
-        for number in track(range(count + 1), f"{callers} caller(s)"):
-            # Alternating order, so that neither side always runs on the warmer machine; round 0 warms up.
+    for load in LOADS:
+        calls = sides(gateway, torchserve, image, load.images)
+        for number in track(range(count + 1), f"{load.callers} callers, {load.images} images a call"):
+            # Alternating order, so that no side always runs on the warmer machine; round 0 warms up.
             for side in sorted(calls, reverse=bool(number % 2)):
-                p50, rate = await measure(calls[side], callers)
+                p50, rate = await measure(calls[side], load)
                 if number:
-                    rows.append({"side": side, "callers": callers, "round": number, "p50_seconds": p50, "rate": rate})
+                    known = {"side": side, "callers": load.callers, "images": load.images, "round": number}
+                    rows.append({**known, "p50_seconds": p50, "rate": rate})
     return rows
 
 
 def report(rows: list[dict[str, object]]) -> Table:
-    table = Table("callers", "side", "p50 best ms", "p50 median ms", "calls/s best", "calls/s median")
-    for callers in CALLERS:
-        for side in ("torchserve", "gateway"):
-            mine = [row for row in rows if (row["callers"], row["side"]) == (callers, side)]
-            p50 = [1000 * float(str(row["p50_seconds"])) for row in mine]
-            rate = [float(str(row["rate"])) for row in mine]
-            figures = (min(p50), statistics.median(p50), max(rate), statistics.median(rate))
-            table.add_row(str(callers), side, *(f"{figure:.2f}" for figure in figures))
+    table = Table("callers", "images a call", "side", "p50 best ms", "median ms", "images/s best", "median")
+    for load, side, mine in _groups(rows):
+        p50 = [1000 * float(str(row["p50_seconds"])) for row in mine]
+        rate = [float(str(row["rate"])) for row in mine]
+        figures = (min(p50), statistics.median(p50), max(rate), statistics.median(rate))
+        table.add_row(str(load.callers), str(load.images), side, *(f"{figure:.2f}" for figure in figures))
     return table
+
+
+def _groups(rows: list[dict[str, object]]) -> Iterator[tuple[Load, str, list[dict[str, object]]]]:
+    for load in LOADS:
+        mine = [row for row in rows if (row["callers"], row["images"]) == (load.callers, load.images)]
+        for side in sorted({str(row["side"]) for row in mine}):
+            yield load, side, [row for row in mine if row["side"] == side]
 
 
 @click.command()
@@ -105,11 +136,9 @@ def main(count: int, output: Path) -> None:
     """Measure the gateway against TorchServe's own gRPC port."""
     image = next(path for path in SAMPLES if path.suffix == ".jpg").read_bytes()
 
-    async def run(gateway: str, torchserve: str) -> list[dict[str, object]]:
-        return await rounds(sides(gateway, torchserve, image), count)  # the stubs belong to this loop
-
     with tempfile.TemporaryDirectory() as folder, serving(null_archive(Path(folder))) as service:
-        rows = asyncio.run(run(service.grpc.removeprefix("grpc://"), service.torchserve_grpc))
+        gateway = service.grpc.removeprefix("grpc://")
+        rows = asyncio.run(rounds(gateway, service.torchserve_grpc, image, count))
     Console().print(report(rows))
     print(write(rows, "gateway", output))
 

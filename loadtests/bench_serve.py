@@ -1,0 +1,88 @@
+"""Serving that keeps the engine's speed: ours over gRPC and REST against the engine alone and against other servers.
+
+`make bench-serve` runs it, half an hour with all peers (BENCH="--rounds 2 --no-peers" takes three minutes). Everybody
+serves the same weights to the same photos; in each round each has its turn while the others are stopped. Besides the
+CSV it writes a plot of the throughput and one of where a call's time goes. Ctrl-C ends it without figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from bench_gateway import null_archive
+from peers.model_folder import unpack
+from peers.peer import Peer
+from peers.table import PEERS
+from rich.console import Console
+from running import RESULTS, build, machine, write
+from serve_bench import picture, report
+from serve_bench.figures import Figures
+from serve_bench.goals import NULL, goals
+from serve_bench.in_process import in_process
+from serve_bench.ours import served
+from serve_bench.photos import photos
+from serve_bench.rows import Row
+from serve_bench.side import Side
+from serve_bench.theirs import peers_served
+from serve_bench.turns import Turns
+
+MODEL = "swin_tiny_patch4_window7_224"
+
+
+async def measure(folder: Path, turns: Turns, *, arrangements: Sequence[str], peers: Sequence[Peer]) -> list[Row]:
+    archive = build(MODEL, folder / "store", "--random-weights", "--no-tune")
+    model = unpack(archive, folder / "model")
+    with in_process(model) as ceiling:
+        async with AsyncExitStack() as services:
+            sides: list[Side] = await services.enter_async_context(served(archive))
+            for number, arrangement in enumerate(arrangements):
+                name, _, options = arrangement.partition("=")
+                other = build(MODEL, folder / f"store-{number}", "--random-weights", "--no-tune", *options.split())
+                sides += await services.enter_async_context(served(other, names=["gRPC"], label=f"gRPC, {name}"))
+            null = null_archive(folder)
+            sides += await services.enter_async_context(served(null, names=["gRPC"], label=NULL))
+            sides += await services.enter_async_context(peers_served(model, peers, turns.images))
+            return await turns.run(sides, ceiling)
+
+
+@click.command()
+@click.option("--rounds", default=5, show_default=True, help="in which everybody has a turn; one more warms up")
+@click.option("--seconds", default=6.0, show_default=True, help="of each load in a turn")
+@click.option("--peers/--no-peers", "with_peers", default=True, show_default=True, help="other servers too")
+@click.option("--peer", "chosen", multiple=True, metavar="NAME", help="only this one of them; may be repeated")
+@click.option(
+    "--arrangement",
+    "arrangements",
+    multiple=True,
+    metavar="NAME=OPTIONS",
+    help="ours once more, built with other options, as in 'two workers=--workers 2'; may be repeated",
+)
+@click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
+def main(
+    rounds: int, seconds: float, with_peers: bool, chosen: Sequence[str], arrangements: Sequence[str], output: Path
+) -> None:
+    """Measure ours and its peers under load."""
+    names = list(dict.fromkeys(peer.name for peer in PEERS))
+    if unknown := sorted(set(chosen) - set(names)):
+        sys.exit(f"no peer {', '.join(unknown)}; there are {', '.join(names)}")
+    peers = [peer for peer in PEERS if with_peers and peer.name in (chosen or names)]
+    with tempfile.TemporaryDirectory() as folder:
+        turns = Turns(photos(), rounds=rounds, seconds=seconds)
+        rows = asyncio.run(measure(Path(folder), turns, arrangements=arrangements, peers=peers))
+    figures, console = Figures(rows), Console(width=160)
+    for table in (report.sides_table(figures), report.waterfall_table(figures)):
+        console.print(table)
+    console.print(report.goals_table(goals(figures)))
+    path = write([asdict(row) for row in rows], "serve", output)
+    print(path, *picture.written(figures, path, f"Swin-T, JPEG to class, {machine()}"), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Rows -> the median of the rounds, of each side under each load."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from .rows import Row
+
+MEASURES = tuple(name for name, kind in Row.__annotations__.items() if kind == "float")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one run."""
+
+    rows: Sequence[Row]
+
+    def median(self, side: str, load: str, what: str, *, variant: str | None = None) -> float:
+        return statistics.median(self._values(side, load, what, variant))
+
+    def best(self, side: str, load: str, what: str, *, variant: str | None = None) -> float:
+        """The fastest round: the highest rate, the lowest of everything else."""
+        values = self._values(side, load, what, variant)
+        return max(values) if what == "images_per_second" else min(values)
+
+    def both(self, of: Callable[[Callable[..., float]], float]) -> tuple[float, float]:
+        """A figure made of others, from their best and from their medians."""
+        return of(self.best), of(self.median)
+
+    def sides(self) -> list[tuple[str, str]]:
+        """(side, variant) in the order of the first round."""
+        return list(dict.fromkeys((row.side, row.variant) for row in self.rows))
+
+    def loads(self, side: str, variant: str) -> list[str]:
+        return list(dict.fromkeys(row.load for row in self.rows if (row.side, row.variant) == (side, variant)))
+
+    def _values(self, side: str, load: str, what: str, variant: str | None) -> list[float]:
+        values = [
+            getattr(row, what)
+            for row in self.rows
+            if (row.side, row.load) == (side, load) and variant in (None, row.variant)
+        ]
+        if not values:
+            raise KeyError(f"{side}, {load} was not measured")
+        return values

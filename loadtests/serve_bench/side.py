@@ -1,0 +1,28 @@
+"""Whoever answers: a name, a call, and the processes that do the work."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import psutil
+
+from .load import Call
+
+OURS, DOCUMENTED, TUNED = "ours", "as documented", "with our engine"
+
+
+async def untold() -> tuple[float, float]:
+    return 0.0, 0.0
+
+
+@dataclass(frozen=True)
+class Side:
+    name: str
+    variant: str
+    """OURS, or how a peer is set up."""
+    call: Call
+    processes: Mapping[str, psutil.Process]
+    """One alone stands for its children too."""
+    request_seconds: Callable[[], Awaitable[tuple[float, float]]] = untold
+    """(sum, count) of the calls so far, as the server itself times them."""

@@ -1,0 +1,94 @@
+"""Sides -> rows: in every round each side has its turn under every load, while the others are stopped."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psutil
+from rich.progress import Progress
+
+from .in_process import InProcess
+from .load import Measured, accounted, closed, even, open_loop, poisson
+from .rows import IN_PROCESS, Row, row
+from .side import OURS, Side
+
+CALLERS = (1, 8, 32)
+SHARE = 0.7
+"""Of the side's own throughput at most callers, offered in the open loop."""
+EVEN, POISSON = "70 % evenly", "70 % Poisson"
+
+
+@dataclass(frozen=True)
+class Turns:
+    images: Sequence[bytes]
+    rounds: int
+    seconds: float
+    """Of each load."""
+
+    async def run(self, sides: Sequence[Side], ceiling: InProcess) -> list[Row]:
+        """Round 0 warms everybody up and is not kept."""
+        rows: list[Row] = []
+        with Progress() as bar:
+            task = bar.add_task("rounds", total=(self.rounds + 1) * (len(sides) + 1))
+            for number in range(self.rounds + 1):
+                found = [*self._alone(number, ceiling)]
+                bar.advance(task)
+                # The order turns round, so that nobody always follows the same neighbour.
+                for side in [*sides[number % len(sides) :], *sides[: number % len(sides)]]:
+                    bar.update(task, description=f"{side.name}, {side.variant}")
+                    with running_alone(side, sides):
+                        found += [
+                            row(number, side.name, side.variant, *each) for each in await self._turn(side, number)
+                        ]
+                    bar.advance(task)
+                rows += found if number else []
+        return rows
+
+    def _alone(self, number: int, ceiling: InProcess) -> Iterator[Row]:
+        for batch in (1, 8):
+            found = ceiling.measure(batch=batch, seconds=self.seconds if number else 1.0)
+            yield row(number, IN_PROCESS, OURS, f"batch {batch}", found)
+
+    async def _turn(self, side: Side, number: int) -> list[tuple[str, Measured]]:
+        seconds = self.seconds if number else 1.0
+        found = []
+        for callers in CALLERS:
+            load = closed(side.call, self.images, callers=callers, seconds=seconds)
+            found.append(("1 caller" if callers == 1 else f"{callers} callers", await self._of(side, load)))
+        rate = SHARE * found[-1][1].images_per_second
+        arrivals = {EVEN: even(rate)} | ({POISSON: poisson(rate, number)} if side.variant == OURS else {})
+        for name, due in arrivals.items():
+            load = open_loop(side.call, self.images, due=due, seconds=seconds)
+            found.append((name, await self._of(side, load)))
+        return found
+
+    async def _of(self, side: Side, load: object) -> Measured:
+        before = await side.request_seconds()
+        found = await accounted(load, side.processes)  # type: ignore[arg-type]
+        after = await side.request_seconds()
+        if after[1] > before[1]:
+            found.request_seconds = (after[0] - before[0]) / (after[1] - before[1])
+        return found
+
+
+@contextmanager
+def running_alone(side: Side, sides: Sequence[Side]) -> Iterator[None]:
+    """Every other side's processes are stopped: some poll, ours sends canaries."""
+    mine = set(_family(side))
+    others = {each for other in sides for each in _family(other)} - mine
+    for process in others:
+        with contextlib.suppress(psutil.NoSuchProcess):  # a short-lived helper of some server
+            process.suspend()
+    try:
+        yield
+    finally:
+        for process in others:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
+
+
+def _family(side: Side) -> list[psutil.Process]:
+    return [each for process in side.processes.values() for each in (process, *process.children(recursive=True))]
