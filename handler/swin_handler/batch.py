@@ -74,11 +74,14 @@ class Pipeline:
         return [list(islice(results, len(request.images))) for request in requests]
 
     def _decode_all(self, requests: Sequence[Request]) -> list[tuple[Request, Decoded | ImageError]]:
-        owners = [request for request in requests for _ in request.images]
-        images = [image for request in requests for image in request.images]
-        return list(zip(owners, self._pool.map(self._decode_one, owners, images), strict=True))
+        work = [(request, image) for request in requests for image in request.images]
+        # The largest first, or the last thread ends alone with it.
+        order = sorted(range(len(work)), key=lambda place: len(work[place][1]), reverse=True)
+        done = dict(zip(order, self._pool.map(self._decode_one, (work[place] for place in order)), strict=True))
+        return [(request, done[place]) for place, (request, _image) in enumerate(work)]
 
-    def _decode_one(self, request: Request, image: bytes) -> Decoded | ImageError:
+    def _decode_one(self, work: tuple[Request, bytes]) -> Decoded | ImageError:
+        request, image = work
         # Asked just before the work: under load much of a batch may expire while its first images decode.
         if request.expires_at is not None and time.monotonic() > request.expires_at:
             return Expired("the deadline had passed before the image was decoded")

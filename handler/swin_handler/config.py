@@ -40,6 +40,8 @@ class HandlerConfig:
     """Threads of one forward pass."""
     max_pixels: int = 50_000_000
     """Images of more pixels are refused from their header."""
+    scaled_decode: bool = True
+    """Decode and resize no more than the model needs; False: the whole image, timm's exact pixels."""
 
     @classmethod
     def parse(cls, section: Mapping[str, Any]) -> Self:
@@ -66,6 +68,9 @@ class HandlerConfig:
         for name, least in (("decode_threads", 0), ("threads", 0), ("max_pixels", 1)):
             value = getattr(self, name)
             _require(_is_int(value, least), f"{name} must be a whole number from {least} up, not {value!r}")
+        _require(
+            isinstance(self.scaled_decode, bool), f"scaled_decode must be true or false, not {self.scaled_decode!r}"
+        )
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ class Service:
         torch.set_num_threads(threads)
         limit_pillow(config.max_pixels)
         loaded = model.load(folder, manifest)
-        decoder = Decoder(loaded.data_config, max_pixels=config.max_pixels)
+        decoder = Decoder(loaded.data_config, max_pixels=config.max_pixels, scaled=config.scaled_decode)
         pool = ThreadPoolExecutor(config.decode_threads or threads, thread_name_prefix="decode")
         made = engine.load(
             loaded, folder / engine.FOLDER, manifest.engine, config=config, device=device, threads=threads

@@ -17,6 +17,12 @@ def gradient(width: int = 80, height: int = 60) -> Image.Image:
     return Image.fromarray(np.stack([x, y, 255 - x], axis=-1).astype(np.uint8))
 
 
+def noise(width: int = 80, height: int = 60) -> Image.Image:
+    """RGB noise: any mistake in a resize shows in it."""
+    values = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(values)
+
+
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     stream = io.BytesIO()
     image.save(stream, kind, **options)

@@ -67,6 +67,21 @@ def test_an_expired_image_is_never_decoded(pool: ThreadPoolExecutor) -> None:
     assert engine.sizes == [1]
 
 
+def test_the_largest_images_are_decoded_first_and_answered_in_their_place() -> None:
+    """Or the last thread ends alone with a large one."""
+    begun: list[bytes] = []
+
+    def recording(data: bytes) -> Decoded:
+        begun.append(data)
+        return decode(data)
+
+    requests = [request(b"\1", b"\2" * 30), request(b"\3" * 200), request(b"\4" * 30, b"\5")]
+    with ThreadPoolExecutor(1) as one_thread:
+        results = Pipeline(recording, FakeEngine(8), one_thread).classify(requests, Facts(0.0))
+    assert [data[0] for data in begun] == [3, 2, 4, 1, 5]
+    assert classes(results) == [[1, 2], [3], [4, 5]]
+
+
 def test_a_batch_without_a_good_image_runs_no_forward_pass(pool: ThreadPoolExecutor) -> None:
     engine = FakeEngine(1)
     assert classes(Pipeline(decode, engine, pool).classify([request(b"bad")], Facts(0.0))) == [[Undecodable]]

@@ -176,12 +176,14 @@ def test_a_model_that_is_no_classifier_is_refused(tmp_path: Path) -> None:
 def test_options_reach_the_archive(tmp_path: Path) -> None:
     names = ["--name", "other", "--model-version", "2.1", "--batch-size", "6", "--workers", "2"]
     machine = ["--backend", "eager", "--dtype", "float32", "--device", "cpu"]
-    run(VIT, "--random-weights", "--model-store", tmp_path, *names, *machine)
+    run(VIT, "--random-weights", "--model-store", tmp_path, *names, *machine, "--full-decode")
     told = contents(tmp_path / "other-2.1.mar")["swinserve.json"]
     assert (told["name"], told["version"], told["workers"], told["batch_size"]) == ("other", "2.1", 2, 6)
     assert (told["backend"], told["dtype"], told["batch_buckets"]) == ("eager", "float32", [1, 2, 4, 6])
     folder = unpack(tmp_path / "other-2.1.mar", tmp_path / "unpacked")
-    assert "deviceType: cpu" in (folder / "model-config.yaml").read_text()
+    settings = yaml.safe_load((folder / "model-config.yaml").read_text())
+    assert settings["deviceType"] == "cpu"
+    assert settings["handler"]["scaled_decode"] is False
 
 
 @pytest.mark.parametrize(("text", "expected"), [("a\nb c\n\n", ["a", "b c"]), ('["x", "y"]', ["x", "y"])])

@@ -40,6 +40,7 @@ def test_a_full_section_is_parsed() -> None:
         ({"threads": -1}, "threads must be a whole number from 0 up"),
         ({"threads": True}, "threads must be"),
         ({"max_pixels": 0}, "max_pixels must be a whole number from 1 up"),
+        ({"scaled_decode": 1}, "scaled_decode must be true or false, not 1"),
     ],
 )
 def test_a_wrong_option_is_refused_by_name(section: dict[str, Any], complaint: str) -> None:

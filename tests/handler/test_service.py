@@ -80,18 +80,29 @@ def test_a_bug_in_decoding_spares_its_batch(
     loaded: service.Service, context: TorchServeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [solo] = answers(loaded, [job_row(GOOD)], context)
-    honest = Decoder.rgb
+    honest = Decoder.picture
 
     def buggy(self: Decoder, data: bytes) -> Any:
         if data == OTHER:
             raise AssertionError("a bug")
         return honest(self, data)
 
-    monkeypatch.setattr(Decoder, "rgb", buggy)
+    monkeypatch.setattr(Decoder, "picture", buggy)
     [first, second] = answers(loaded, [job_row(OTHER), job_row(GOOD)], context)
     assert first.results[0].error.kind == job_pb2.Error.INTERNAL
     assert "a bug" not in first.results[0].error.message
     assert results(second) == results(solo)
+
+
+def test_the_settings_choose_the_decode(unpacked: Path, settings: dict[str, Any], context: TorchServeContext) -> None:
+    large = pictures.encoded(pictures.noise(700, 500), "JPEG")  # the model takes 64×64
+    scores = {}
+    for scaled in (True, False):
+        handler = {**settings["handler"], "batch_buckets": [1], "scaled_decode": scaled}
+        served = service.Service.load(unpacked, {**settings, "handler": handler}, gpu=None)
+        [answer] = answers(served, [job_row(large)], context)
+        [scores[scaled]] = results(answer)
+    assert scores[True] != scores[False]
 
 
 def test_an_expired_job_says_so(loaded: service.Service, context: TorchServeContext) -> None:

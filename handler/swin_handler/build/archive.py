@@ -61,6 +61,7 @@ class Options:
     """Time every backend, which takes minutes, or take the safe default."""
     images: Images = NO_IMAGES
     """For int8."""
+    scaled_decode: bool = True
 
     @property
     def batch_buckets(self) -> tuple[int, ...]:
@@ -200,7 +201,12 @@ def _torchserve_manifest(options: Options) -> dict[str, Any]:
 
 def _model_config(options: Options) -> dict[str, Any]:
     device = {} if options.device == "auto" else {"deviceType": "gpu" if options.device == "cuda" else "cpu"}
-    handler = HandlerConfig(backend=options.backend, dtype=options.dtype, batch_buckets=options.batch_buckets)
+    handler = HandlerConfig(
+        backend=options.backend,
+        dtype=options.dtype,
+        batch_buckets=options.batch_buckets,
+        scaled_decode=options.scaled_decode,
+    )
     section = {**asdict(handler), "batch_buckets": list(handler.batch_buckets)}
     workers = {"minWorkers": options.workers, "maxWorkers": options.workers, "batchSize": options.batch_size}
     return {**workers, **_TORCHSERVE, **device, "handler": section}

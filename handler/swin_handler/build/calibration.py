@@ -41,7 +41,7 @@ class Images:
         return cls(self.pixels[::2], self.truth[::2]), cls(self.pixels[1::2], self.truth[1::2])
 
 
-def read(folder: Path, model: LoadedModel, console: Console) -> Images:
+def read(folder: Path, model: LoadedModel, config: HandlerConfig, console: Console) -> Images:
     """Of `folder` and the folders in it; one that is named like a label holds images of that class.
 
     A file that is no readable image is skipped and named on the console. Raises BuildRefused for fewer than LEAST
@@ -49,7 +49,7 @@ def read(folder: Path, model: LoadedModel, console: Console) -> Images:
     """
     if not model.labels:
         raise BuildRefused("int8 is judged by the classes it answers, and a model without a head has none")
-    decode = Decoder(model.data_config, max_pixels=HandlerConfig.max_pixels)
+    decode = Decoder(model.data_config, max_pixels=config.max_pixels, scaled=config.scaled_decode)
     files = _spread(_files(folder))
     pixels, skipped = {}, {}
     for file in track(files, description="reading images", console=console, transient=True):

@@ -118,6 +118,12 @@ def _size(_context: click.Context, _parameter: click.Parameter, value: str | Non
     help="Compile and time the backends, in minutes, or take the safe default, in seconds. `swinserve tune` does it "
     "later, on another machine if need be.",
 )
+@click.option(
+    "--full-decode",
+    is_flag=True,
+    help="Decode large JPEGs whole and resize them by timm's own transform, to its exact pixels. Default: no more than "
+    "the model needs, which is faster.",
+)
 @options.calibration
 @options.min_agreement
 def build(
@@ -137,6 +143,7 @@ def build(
     dtype: str,
     device: str,
     tune: bool,
+    full_decode: bool,
     calibration: Path | None,
     min_agreement: float,
 ) -> None:
@@ -172,7 +179,7 @@ def build(
     chosen = label_names.choose(classifier.num_classes, file=labels, own=classifier.label_names)
     how = archive.Options(
         served_name or name.partition(".")[0], model_version, batch_size, workers, backend, dtype, device, tune,
-        Images(calibration, min_agreement),
+        Images(calibration, min_agreement), not full_decode,
     )  # fmt: skip
     console.print("Compiling, and proving that it answers …")
     path, manifest = archive.write(classifier, chosen, how, store.resolve(model_store))

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from swin_handler.build import agreement, calibration, quantise
 from swin_handler.build.agreement import Agreement
+from swin_handler.config import HandlerConfig
 from swin_handler.engine import openvino
 from swin_handler.engine.errors import BackendFailed
 from swin_handler.engine.forward import Forward
@@ -19,10 +20,13 @@ from swin_handler.model import LoadedModel
 
 
 class Judge:
-    def __init__(self, model: LoadedModel, images: Path, *, least: float, batch: int, console: Console) -> None:
+    def __init__(
+        self, model: LoadedModel, config: HandlerConfig, images: Path, *, least: float, console: Console
+    ) -> None:
         """least: share of the images whose best class must be float32's. Raises BuildRefused for too few images."""
-        self._fit, self._held_out = calibration.read(images, model, console).halves()
-        self._model, self._least, self._batch, self._console = model, least, batch, console
+        self._fit, self._held_out = calibration.read(images, model, config, console).halves()
+        self._model, self._least, self._console = model, least, console
+        self._batch = config.batch_buckets[-1]
         self._expected = self._answers(NormalisedModel(model), "answers in float32")
         self.found: dict[str, Agreement] = {}
         """backend -> its agreement with float32"""

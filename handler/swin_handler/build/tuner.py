@@ -88,7 +88,7 @@ def _write(folder: Path, images: Images, *, timed: bool, report: Report, console
     judge = None
     try:
         loaded = model.load(folder, manifest)
-        judge = _judge(loaded, images, plan, console)
+        judge = _judge(loaded, images, plan, config, console)
         record = engine.tune(
             loaded, plan, own, candidates=candidates, timed=timed, progress=report, judge=judge
         )  # fmt: skip
@@ -109,12 +109,12 @@ def _plan(config: HandlerConfig, settings: Mapping[str, Any]) -> Plan:
     return Plan("", dtype, config.batch_buckets, device, threads)
 
 
-def _judge(loaded: LoadedModel, images: Images, plan: Plan, console: Console) -> Judge | None:
+def _judge(loaded: LoadedModel, images: Images, plan: Plan, config: HandlerConfig, console: Console) -> Judge | None:
     if plan.dtype != "int8":
         return None
     if images.folder is None:
         raise BuildRefused("--dtype int8 is judged on your images: name a folder of them with --calibration")
-    return Judge(loaded, images.folder, least=images.min_agreement, batch=plan.buckets[-1], console=console)
+    return Judge(loaded, config, images.folder, least=images.min_agreement, console=console)
 
 
 def _candidates(backend: str, device: torch.device, *, timed: bool) -> Sequence[str]:

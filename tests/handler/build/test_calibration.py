@@ -9,9 +9,12 @@ from rich.console import Console
 
 from swin_handler.build import calibration
 from swin_handler.build.errors import BuildRefused
+from swin_handler.config import HandlerConfig
 from swin_handler.decode import Decoder
 from swin_handler.model import LoadedModel
-from tests.handler import small_models
+from tests.handler import pictures, small_models
+
+CONFIG = HandlerConfig()
 
 LABELS = ("great white shark, white shark", "crane", "Owl", "crane", "dog", "cat")
 
@@ -36,16 +39,18 @@ def many(folder: Path, count: int) -> None:
         draw(folder / f"{index:04}.png", index)
 
 
-def read(folder: Path, model: LoadedModel) -> tuple[calibration.Images, str]:
+def read(folder: Path, model: LoadedModel, config: HandlerConfig = CONFIG) -> tuple[calibration.Images, str]:
     """What was read, and what was said."""
     console = Console(file=io.StringIO(), width=200)
-    return calibration.read(folder, model, console), console.file.getvalue()
+    return calibration.read(folder, model, config, console), console.file.getvalue()
 
 
-def test_pixels_are_those_that_are_served(tmp_path: Path, model: LoadedModel) -> None:
+@pytest.mark.parametrize("scaled", [True, False])
+def test_pixels_are_those_that_are_served(tmp_path: Path, model: LoadedModel, scaled: bool) -> None:
     many(tmp_path, calibration.LEAST)
-    images, _ = read(tmp_path, model)
-    decode = Decoder(model.data_config, max_pixels=10**6)
+    (tmp_path / "large.jpg").write_bytes(pictures.encoded(pictures.noise(700, 500), "JPEG"))
+    images, _ = read(tmp_path, model, HandlerConfig(scaled_decode=scaled))
+    decode = Decoder(model.data_config, max_pixels=10**6, scaled=scaled)
     expected = torch.stack([decode(path.read_bytes()).pixels for path in sorted(tmp_path.iterdir())])
     assert torch.equal(images.pixels, expected)
     assert (images.truth == calibration.UNKNOWN).all()

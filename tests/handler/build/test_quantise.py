@@ -12,6 +12,7 @@ import torch
 from swin_handler import model
 from swin_handler.abilities import abilities
 from swin_handler.build import agreement, calibration, quantise, table, weights
+from swin_handler.config import HandlerConfig
 from swin_handler.engine import openvino
 from swin_handler.engine.errors import BackendFailed
 from swin_handler.engine.normalised import NormalisedModel
@@ -57,14 +58,14 @@ def pictures(tmp_path_factory: pytest.TempPathFactory):
 def quantised(digits: LoadedModel, pictures, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Calibrated on digits of the training part. Read only."""
     folder = tmp_path_factory.mktemp("quantised")
-    images = calibration.read(pictures("train", CALIBRATION_IMAGES), digits, table.console())
+    images = calibration.read(pictures("train", CALIBRATION_IMAGES), digits, HandlerConfig(), table.console())
     quantise.quantise(digits, images.pixels, folder)
     return folder
 
 
 def test_int8_knows_the_digits_of_the_test_quarter(digits: LoadedModel, pictures, quantised: Path) -> None:
     console = table.console()
-    to_judge = calibration.read(pictures("test", 450), digits, console)
+    to_judge = calibration.read(pictures("test", 450), digits, HandlerConfig(), console)
     assert bool((to_judge.truth != calibration.UNKNOWN).all())
     openvino.prepare(digits, PLAN, quantised)
     forward = openvino.load(digits, PLAN, quantised)[8]
