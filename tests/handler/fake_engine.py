@@ -23,6 +23,7 @@ class FakeEngine:
     backend = "fake"
     dtype = "float32"
     note = ""
+    ahead = 0
 
     def __init__(self, *buckets: int, fail: Callable[[torch.Tensor], None] = lambda _pixels: None) -> None:
         self.buckets = buckets
@@ -39,6 +40,10 @@ class FakeEngine:
         logits = torch.nn.functional.one_hot(first.long(), 10).float() * 5
         embedding = first[:, None].expand(-1, 3).to(torch.bfloat16)
         return Outputs(logits, embedding, embedding[:, None, None].expand(-1, 2, 4, -1))
+
+    def start(self, pixels: torch.Tensor) -> Callable[[], Outputs]:
+        outputs = self.run(pixels)
+        return lambda: outputs
 
     def activation_maps(self, features: torch.Tensor, classes: Sequence[int]) -> torch.Tensor:
         return torch.stack([features.float().mean(dim=-1) + index for index in classes])

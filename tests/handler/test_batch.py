@@ -4,16 +4,18 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
-from swin_handler.batch import STICKY_EXIT, Facts, Pipeline
+from swin_handler.batch import Facts, Pipeline
 from swin_handler.decode import Decoded
 from swin_handler.errors import Expired, InternalFailure, OutOfMemory, Undecodable
+from swin_handler.forward_pass import STICKY_EXIT
 from swin_handler.outputs import Outputs
 from swin_handler.result import Predictions
 from tests.handler.fake_engine import FakeEngine, classes, decode, request
@@ -80,6 +82,47 @@ def test_the_largest_images_are_decoded_first_and_answered_in_their_place() -> N
         results = Pipeline(recording, FakeEngine(8), one_thread).classify(requests, Facts(0.0))
     assert [data[0] for data in begun] == [3, 2, 4, 1, 5]
     assert classes(results) == [[1, 2], [3], [4, 5]]
+
+
+class Beside(FakeEngine):
+    """Of a device beside the CPU: it fails, if it does, when its answer is waited for."""
+
+    ahead = 2
+
+    def start(self, pixels: torch.Tensor) -> Callable[[], Outputs]:
+        return lambda: self.run(pixels)
+
+
+def test_a_device_beside_the_cpu_computes_what_is_decoded_while_the_rest_is_decoded(pool: ThreadPoolExecutor) -> None:
+    begun = threading.Event()
+
+    class Seen(Beside):
+        def start(self, pixels: torch.Tensor) -> Callable[[], Outputs]:
+            begun.set()
+            return super().start(pixels)
+
+    def decoding(data: bytes) -> Decoded:
+        if len(data) == 1:  # the smaller ones, decoded last
+            assert begun.wait(10), "no forward pass was begun meanwhile"
+        return decode(data)
+
+    engine, facts = Seen(1, 2, 4), Facts(0.0)
+    images = [b"\1", b"\2\2", b"bad", b"\3", b"\4\4", b"\5"]
+    results = Pipeline(decoding, engine, pool).classify([request(*images[:4]), request(*images[4:])], facts)
+    assert classes(results) == [[1, 2, Undecodable, 3], [4, 5]]
+    assert sorted(engine.sizes) == [1, 2, 2]
+    assert (facts.batch_size, facts.padded_size) == (5, 5)
+
+
+def test_a_device_that_fails_when_it_is_waited_for_is_tried_in_halves_too(pool: ThreadPoolExecutor) -> None:
+    def fail(pixels: torch.Tensor) -> None:
+        if len(pixels) > 1:
+            raise torch.OutOfMemoryError
+
+    engine = Beside(1, 2, fail=fail)
+    results = Pipeline(decode, engine, pool).classify([request(b"\1", b"\2", b"\3")], Facts(0.0))
+    assert classes(results) == [[1, 2, 3]]
+    assert sorted(engine.sizes) == [1, 1, 1, 2]
 
 
 def test_a_batch_without_a_good_image_runs_no_forward_pass(pool: ThreadPoolExecutor) -> None:

@@ -13,13 +13,14 @@ import pytest
 import torch
 
 from swin_handler import engine, model
-from swin_handler.batch import STICKY_EXIT, Facts, Pipeline
+from swin_handler.batch import Facts, Pipeline
 from swin_handler.config import Manifest
 from swin_handler.decode import Decoder
 from swin_handler.engine import cuda
 from swin_handler.engine.forward import Forward
 from swin_handler.engine.plan import Plan
 from swin_handler.engine.probe import relative_l2
+from swin_handler.forward_pass import STICKY_EXIT
 from swin_handler.kernels.window_attention import plain_window_attention, window_attention
 from swin_handler.kernels.window_attention_flex import flex_window_attention
 from swin_handler.kernels.window_attention_sdpa import sdpa_window_attention

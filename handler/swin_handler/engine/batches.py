@@ -22,6 +22,12 @@ class Engine(Protocol):
     buckets: tuple[int, ...]
     note: str
     """Why a safe default serves instead of what was tuned; empty: it does not."""
+    ahead: int
+    """With so many images a forward pass is begun while the rest of their batch is still decoded; 0: with none, the
+    device being the CPU, which has better things to do."""
+
+    def start(self, pixels: torch.Tensor) -> Callable[[], Outputs]:
+        """As `run`, for no more than the largest bucket; a device beside the CPU is at it when this returns."""
 
     def run(self, pixels: torch.Tensor) -> Outputs:
         """uint8 (B, H, W, 3) on the CPU, for any B from 1 up; one forward pass gives everything in Outputs.
@@ -35,6 +41,13 @@ class Engine(Protocol):
 
     def bucket(self, size: int) -> int:
         """The bucket that `size` images, at most the largest bucket, are padded to."""
+
+
+PARTS = 4
+"""Into which a batch is cut on a device beside the CPU: it idles while the first of them is decoded, the CPU while it
+computes the last."""
+SMALLEST_PART = 8
+"""Fewer images take a GPU as long as so many."""
 
 
 class BatchEngine:
@@ -56,6 +69,9 @@ class BatchEngine:
         self.backend = "+".join(dict.fromkeys(choice[bucket] for bucket in self.buckets))
         self.dtype = dtype
         self.note = note
+        least = max(SMALLEST_PART, self.buckets[-1] / PARTS)
+        beside = all(isinstance(forward, Startable) for forward in forwards.values())
+        self.ahead = next((bucket for bucket in self.buckets if bucket >= least), 0) if beside else 0
         self._forwards = forwards
         # A copy: the model itself, in float32, need not stay in memory.
         layer = normalised.classifier(model) if model.abilities.activation_map else None
@@ -65,22 +81,18 @@ class BatchEngine:
         return self.buckets[bisect.bisect_left(self.buckets, size)]
 
     def run(self, pixels: torch.Tensor) -> Outputs:
+        # All are started before the first is waited for: a GPU takes the next chunk in while it computes.
+        started = [self.start(chunk) for chunk in torch.split(pixels, self.buckets[-1])]
+        chunks = [answer() for answer in started]
+        return chunks[0] if len(chunks) == 1 else joined(chunks)
+
+    @torch.inference_mode()
+    def start(self, pixels: torch.Tensor) -> Callable[[], Outputs]:
         # Asked here once for all: a backend of compiled code would read whatever lies behind smaller images.
         if pixels.dtype != torch.uint8 or pixels.shape[1:] != self._image or not len(pixels):
             height, width, _ = self._image
             found = f"{str(pixels.dtype).removeprefix('torch.')} {tuple(pixels.shape)}"
             raise ValueError(f"pixels must be uint8 (B, {height}, {width}, 3) with B of 1 or more, not {found}")
-        # All are started before the first is waited for: a GPU takes the next chunk in while it computes.
-        started = [self._start(chunk) for chunk in torch.split(pixels, self.buckets[-1])]
-        chunks = [answer() for answer in started]
-        return chunks[0] if len(chunks) == 1 else joined(chunks)
-
-    def activation_maps(self, features: torch.Tensor, classes: Sequence[int]) -> torch.Tensor:
-        assert self._classifier is not None, "without it there were no features"
-        return class_maps(features, self._classifier, classes).cpu()
-
-    @torch.inference_mode()
-    def _start(self, pixels: torch.Tensor) -> Callable[[], Outputs]:
         size, bucket = len(pixels), self.bucket(len(pixels))
         if size < bucket:
             padded = pixels.new_zeros(bucket, *pixels.shape[1:])
@@ -92,3 +104,7 @@ class BatchEngine:
             return lambda: answer().first(size)
         outputs = forward(pixels.contiguous()).first(size)
         return lambda: outputs
+
+    def activation_maps(self, features: torch.Tensor, classes: Sequence[int]) -> torch.Tensor:
+        assert self._classifier is not None, "without it there were no features"
+        return class_maps(features, self._classifier, classes).cpu()

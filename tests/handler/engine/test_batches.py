@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -156,3 +157,24 @@ def test_pixels_of_another_shape_or_type_are_refused(loaded: model.LoadedModel, 
 def test_buckets_may_come_in_any_order(loaded: model.LoadedModel) -> None:
     made = eager(loaded, 4, 1, 4)
     assert made.buckets == (1, 4)
+
+
+class OnADevice:
+    def __call__(self, pixels: torch.Tensor) -> Outputs:
+        return self.start(pixels)()
+
+    def start(self, pixels: torch.Tensor) -> Callable[[], Outputs]:
+        raise AssertionError("nothing is run here")
+
+
+@pytest.mark.parametrize(
+    ("buckets", "ahead"),
+    [((1, 2, 4, 8), 8), ((1, 8, 16, 32), 8), ((8, 16, 32, 64), 16), ((1, 64), 64), ((1, 2, 4), 0)],
+)
+def test_a_batch_is_begun_with_in_parts_on_a_device_beside_the_cpu_alone(
+    loaded: model.LoadedModel, buckets: tuple[int, ...], ahead: int
+) -> None:
+    choice = dict.fromkeys(buckets, "graphs")
+    beside = BatchEngine(loaded, dict.fromkeys(buckets, OnADevice()), choice, dtype="float32", device=CPU)
+    assert beside.ahead == ahead
+    assert eager(loaded, *buckets).ahead == 0
