@@ -18,7 +18,7 @@ BESIDE := -n 2 --dist loadfile
 MODEL := model_store/swin_digits-1.0.mar
 
 .PHONY: help setup demo serve test test-full gpu lint format typecheck check proto proto-check lock train load \
-	bench-crosscheck bench-gateway bench-serve bench-model bench-gpu bench-start bench-memory bench-overload rolling soak dashboard wheel clean
+	bench-crosscheck bench-gateway bench-pipeline bench-serve bench-model bench-gpu bench-start bench-memory bench-overload rolling soak dashboard wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -117,6 +117,9 @@ bench-crosscheck: .venv/.dev  ## Locust against wrk on the same service
 
 bench-serve: .venv/.dev  ## served against the engine alone and against other servers; BENCH="--no-peers" and others
 	@$(BIN)/python loadtests/bench_serve.py $(BENCH)
+
+bench-pipeline: .venv/.dev  ## JPEG to answers in the worker alone, against its engine and its decoding, on a GPU too
+	@$(BIN)/python loadtests/bench_pipeline.py $(BENCH)
 
 bench-gateway: .venv/.dev  ## what the gateway costs, against TorchServe's own gRPC port
 	@$(BIN)/python loadtests/bench_gateway.py

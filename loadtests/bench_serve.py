@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+import photos
 from bench_gateway import null_archive
 from peers.model_folder import unpack
 from peers.peer import Peer
@@ -27,7 +28,6 @@ from serve_bench.figures import Figures
 from serve_bench.goals import NULL, goals
 from serve_bench.in_process import in_process
 from serve_bench.ours import served
-from serve_bench.photos import photos
 from serve_bench.rows import Row
 from serve_bench.side import Side
 from serve_bench.theirs import peers_served
@@ -74,7 +74,7 @@ def main(
         sys.exit(f"no peer {', '.join(unknown)}; there are {', '.join(names)}")
     peers = [peer for peer in PEERS if with_peers and peer.name in (chosen or names)]
     with tempfile.TemporaryDirectory() as folder:
-        turns = Turns(photos(), rounds=rounds, seconds=seconds)
+        turns = Turns(photos.mixed(), rounds=rounds, seconds=seconds)
         rows = asyncio.run(measure(Path(folder), turns, arrangements=arrangements, peers=peers))
     figures, console = Figures(rows), Console(width=160)
     for table in (report.sides_table(figures), report.waterfall_table(figures)):

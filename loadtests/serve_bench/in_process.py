@@ -58,12 +58,11 @@ def in_process(model: Path) -> Iterator[InProcess]:
 
 
 def main(model: Path) -> None:
+    import photos
     import psutil
     from peers.engine import Engine
 
-    from .photos import photos
-
-    engine, turns = Engine(model), itertools.cycle(photos())
+    engine, turns = Engine(model), itertools.cycle(photos.mixed())
     engine.classify([next(turns)])
     print("ready", flush=True)
     for line in sys.stdin:
