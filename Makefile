@@ -104,8 +104,10 @@ lock: $(UV)  ## resolve the dependencies anew into requirements/*.txt
 	compile pyproject.toml requirements/build.in --extra serve --extra openvino --extra load --extra bench \
 		--extra dev \
 		-c requirements/serve.txt -o requirements/dev.txt; \
+	compile loadtests/peers/model.in -c requirements/serve.txt -o loadtests/peers/model.txt; \
 	for peer in loadtests/peers/*/requirements.in; do \
-		compile $$peer -c requirements/serve.txt -o $${peer%.in}.txt; \
+		override=$${peer%requirements.in}override.in; \
+		compile $$peer $$([ ! -f $$override ] || echo --override $$override) -o $${peer%.in}.txt; \
 	done
 
 train: .venv/.dev  ## train swin_digits anew and rewrite model_store/swin_digits

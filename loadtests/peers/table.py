@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from .answer import label_scores, only_label_scores
+from .answer import label_scores, only_label_scores, triton_scores
 from .peer import Peer
-from .post import json_base64, msgpack, multipart, raw
+from .post import json_base64, msgpack, multipart, raw, triton
+
+_TRITON = "/v2/models/Swin/infer"
 
 PEERS = (
     Peer("fastapi", "documented", "/predict", multipart("file"), label_scores, ("fastapi", "uvicorn")),
@@ -17,6 +19,8 @@ PEERS = (
     Peer("mosec", "tuned", "/inference", raw, label_scores, ("mosec",)),
     Peer("bentoml", "documented", "/classify", multipart("image"), label_scores, ("bentoml",)),
     Peer("bentoml", "tuned", "/classify", multipart("images"), only_label_scores, ("bentoml",)),
+    Peer("pytriton", "documented", _TRITON, triton("image", text=False), triton_scores, ("nvidia-pytriton", "numpy")),
+    Peer("pytriton", "tuned", _TRITON, triton("image", text=True), triton_scores, ("nvidia-pytriton", "numpy")),
 )
 
 

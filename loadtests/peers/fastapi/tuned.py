@@ -39,12 +39,11 @@ class Batcher:
             try:
                 answers = await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.classify, images)
             except ValueError as error:
-                for _, future in jobs:
-                    future.set_exception(error)
-                continue
-            for (_, future), answer in zip(jobs, answers, strict=True):
-                if not future.cancelled():
-                    future.set_result(answer)
+                for _, answer in jobs:
+                    answer.set_exception(error)
+            else:
+                for (_, answer), found in zip(jobs, answers, strict=True):
+                    answer.set_result(found)
 
     async def _collect(self) -> list[Job]:
         jobs = [await self._jobs.get()]
