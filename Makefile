@@ -103,7 +103,12 @@ lock: $(UV)  ## resolve the dependencies anew into requirements/*.txt
 		-o requirements/serve.txt; \
 	compile pyproject.toml requirements/build.in --extra serve --extra openvino --extra load --extra bench \
 		--extra dev \
-		-c requirements/serve.txt -o requirements/dev.txt
+		-c requirements/serve.txt -o requirements/dev.txt; \
+	compile loadtests/peers/model.in -c requirements/serve.txt -o loadtests/peers/model.txt; \
+	for peer in loadtests/peers/*/requirements.in; do \
+		override=$${peer%requirements.in}override.in; \
+		compile $$peer $$([ ! -f $$override ] || echo --override $$override) -o $${peer%.in}.txt; \
+	done
 
 train: .venv/.dev  ## train swin_digits anew and rewrite model_store/swin_digits
 	@$(BIN)/python model_store/train_swin_digits.py
