@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -58,13 +57,12 @@ class Decoder:
     def __call__(self, data: bytes) -> Decoded:
         read = self.picture(data)
         try:
-            pixels, covered = self._resize(read)
+            return Decoded(*self._resize(read))
         except ValueError as error:
             raise Undecodable(f"the image cannot be resized for the model: {error}") from error
-        return Decoded(torch.from_numpy(np.array(pixels)), covered)
 
     def picture(self, data: bytes) -> Picture:
-        """The first frame, upright and opaque; a large JPEG reduced, to twice what the model needs at least."""
+        """The first frame, opaque; a large JPEG reduced, to twice what the model needs at least."""
         kind = _sniff(data)
         try:
             image: Image.Image = Image.open(io.BytesIO(data), formats=(kind,))

@@ -1,4 +1,4 @@
-"""An opened image file -> upright, opaque RGB pixels, a JPEG's perhaps reduced, and where the whole lies in them."""
+"""An opened image file -> opaque RGB pixels, a JPEG's perhaps reduced, and what turns them upright."""
 
 from __future__ import annotations
 
@@ -15,30 +15,19 @@ from swin_handler.errors import UnsupportedType
 
 Size = tuple[int, int]
 """(width, height) in pixels."""
-Box = tuple[float, float, float, float]
-"""left, top, right, bottom in pixels; they may lie between two."""
 
 CORRUPT = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
 """What Pillow raises of a damaged file."""
 
 
-class Picture(NamedTuple):
-    image: Image.Image
-    """Upright and RGB."""
-    size: Size
-    """Of the upright picture in the file, which the image may be a reduction of."""
-    frame: Box
-    """Where that picture lies in the image: a reduction is rounded up to whole pixels, so its last are partly empty."""
-
-
-class _Turn(NamedTuple):
+class Turn(NamedTuple):
     """What makes the stored pixels upright."""
 
     method: Image.Transpose | None = None
     swaps: bool = False
     """Rows become columns."""
     from_right: bool = False
-    """The upright picture's left was where the stored rows or columns end."""
+    """Then its columns are counted from the right, and its rows from the bottom."""
     from_bottom: bool = False
 
     def of(self, size: Size) -> Size:
@@ -46,17 +35,30 @@ class _Turn(NamedTuple):
         return size[::-1] if self.swaps else size
 
 
+class Picture(NamedTuple):
+    image: Image.Image
+    """RGB, turned as the file is."""
+    turn: Turn
+    size: Size
+    """Of the upright picture in the file, which the image may be a reduction of."""
+    extent: tuple[float, float]
+    """Width and height of the whole picture in the image's pixels: a reduction is rounded up, its last partly empty."""
+
+    def upright(self) -> Image.Image:
+        return self.image if self.turn.method is None else self.image.transpose(self.turn.method)
+
+
 _ORIENTATION = 0x0112
-_AS_STORED = _Turn()
+_AS_STORED = Turn()
 # EXIF orientation -> what turns the stored pixels upright (EXIF 2.32, table 4.6.4 A).
 _TURNS = {
-    2: _Turn(Image.Transpose.FLIP_LEFT_RIGHT, from_right=True),
-    3: _Turn(Image.Transpose.ROTATE_180, from_right=True, from_bottom=True),
-    4: _Turn(Image.Transpose.FLIP_TOP_BOTTOM, from_bottom=True),
-    5: _Turn(Image.Transpose.TRANSPOSE, swaps=True),
-    6: _Turn(Image.Transpose.ROTATE_270, swaps=True, from_right=True),
-    7: _Turn(Image.Transpose.TRANSVERSE, swaps=True, from_right=True, from_bottom=True),
-    8: _Turn(Image.Transpose.ROTATE_90, swaps=True, from_bottom=True),
+    2: Turn(Image.Transpose.FLIP_LEFT_RIGHT, from_right=True),
+    3: Turn(Image.Transpose.ROTATE_180, from_right=True, from_bottom=True),
+    4: Turn(Image.Transpose.FLIP_TOP_BOTTOM, from_bottom=True),
+    5: Turn(Image.Transpose.TRANSPOSE, swaps=True),
+    6: Turn(Image.Transpose.ROTATE_270, swaps=True, from_right=True),
+    7: Turn(Image.Transpose.TRANSVERSE, swaps=True, from_right=True, from_bottom=True),
+    8: Turn(Image.Transpose.ROTATE_90, swaps=True, from_bottom=True),
 }
 
 
@@ -69,13 +71,10 @@ def read(image: Image.Image, enough: Callable[[Size], Size | None]) -> Picture:
     extent = _reduce(image, enough) if isinstance(image, JpegImageFile) else None
     image.load()
     turn = _turn(image)
-    upright = _to_rgb(image if turn.method is None else image.transpose(turn.method))
+    pixels = _to_rgb(image)
     if extent is None:
-        return Picture(upright, upright.size, (0, 0, *upright.size))
-    wide, high = extent[::-1] if turn.swaps else extent
-    left = upright.width - wide if turn.from_right else 0
-    top = upright.height - high if turn.from_bottom else 0
-    return Picture(upright, turn.of(stored), (left, top, left + wide, top + high))
+        stored = extent = pixels.size
+    return Picture(pixels, turn, turn.of(stored), extent)
 
 
 def _reduce(image: JpegImageFile, enough: Callable[[Size], Size | None]) -> tuple[float, float] | None:
@@ -89,7 +88,7 @@ def _reduce(image: JpegImageFile, enough: Callable[[Size], Size | None]) -> tupl
     return wide, high
 
 
-def _turn(image: Image.Image) -> _Turn:
+def _turn(image: Image.Image) -> Turn:
     try:
         orientation = image.getexif().get(_ORIENTATION)
     except CORRUPT:

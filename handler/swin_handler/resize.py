@@ -1,4 +1,4 @@
-"""timm's preprocessing of weights, upright RGB picture -> the model's input (H, W, 3), and the region it covers."""
+"""timm's preprocessing of weights, RGB picture -> the model's input, uint8 (H, W, 3), and the region it covers."""
 
 from __future__ import annotations
 
@@ -6,25 +6,30 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from PIL import Image
+import numpy as np
+import torch
 from timm.data.transforms_factory import create_transform
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torchvision.transforms.functional import center_crop
 
 from swin_handler import region
-from swin_handler.picture import Box, Picture, Size
+from swin_handler.picture import Picture, Size
 from swin_handler.region import Region
 
 _MARGIN = 2
 """A reduced picture has at least so many pixels for each one after the resize, along either edge."""
-_SMOOTH = ("bilinear", "bicubic", "lanczos")
-"""Interpolations that a box may be used with: it has float32 corners, and these do not jump when one moves a little."""
-_REACH = 3
-"""Pixels after the resize from which the widest of them, Lanczos, takes its values, to either side."""
+_OURS = ("bilinear", "bicubic")
+"""Interpolations that torch has, with antialiasing as Pillow does it; its kernels use the CPU's vector unit."""
+_UP = 1 + 1e-9
+"""torch rounds a scaled size down: an edge must not lose a pixel to the rounding of the scale."""
 
 
 class Resize:
-    """timm's resize and crop at once: what the crop leaves out is never computed.
+    """timm's resize and crop, by torch, of pictures that may be reduced.
 
-    A crop that pads or follows a squash, and interpolations that are not smooth, are left to timm's own transforms.
+    Left to timm's own transforms, which use Pillow: a crop that pads; interpolations that torch lacks; a squash, where
+    Pillow may take the rows before the columns (from 13 on), and what lies between the passes is rounded.
     """
 
     def __init__(self, data_config: Mapping[str, Any], *, exact: bool = False) -> None:
@@ -39,9 +44,8 @@ class Resize:
         self._aim = math.floor(width / crop_pct), math.floor(height / crop_pct)
         mode = data_config.get("crop_mode")
         self._mode = mode if mode in ("squash", "border") else "center"
-        interpolation = data_config["interpolation"]
-        ours = interpolation in _SMOOTH and not exact
-        self._filter = Image.Resampling[interpolation.upper()] if ours else None
+        self._interpolation = data_config["interpolation"]
+        self._exact = exact or self._interpolation not in _OURS or self._mode == "squash"
 
     def resized(self, full: Size) -> Size:
         """What timm's resize makes of a picture of that size, before the crop."""
@@ -61,40 +65,33 @@ class Resize:
         width, height = self.resized(full)
         return _MARGIN * width, _MARGIN * height
 
-    def __call__(self, picture: Picture) -> tuple[Image.Image, Region]:
+    def __call__(self, picture: Picture) -> tuple[Tensor, Region]:
         """Raises ValueError where timm's resize leaves nothing of an edge."""
-        if self._filter is None or not self._is_ours(picture.size):
-            resized: Image.Image = self._resize(picture.image)
-            return self._crop(resized), region.of_centre_crop(resized.size, self._input_size)
-        covered = region.of_centre_crop(self.resized(picture.size), self._input_size)
-        if self._mode == "squash":
-            return picture.image.resize(self._input_size, self._filter, box=picture.frame), covered
-        return _cut(picture.image, self._input_size, self._filter, _within(picture.frame, covered)), covered
+        if not self._is_ours(picture.size):
+            resized = self._resize(picture.upright())
+            pixels = torch.from_numpy(np.array(self._crop(resized)))
+            return pixels, region.of_centre_crop(resized.size, self._input_size)
+        width, height = self.resized(picture.size)
+        upright = self._upright(picture, width, height)
+        cropped: Tensor = center_crop(upright, [self._input_size[1], self._input_size[0]])
+        return cropped.permute(1, 2, 0).contiguous(), region.of_centre_crop((width, height), self._input_size)
+
+    def _upright(self, picture: Picture, width: int, height: int) -> Tensor:
+        """uint8 (3, height, width); mirrored last, as the last pixels of a reduction are partly empty."""
+        pixels, turn, (wide, high) = torch.from_numpy(np.array(picture.image)), picture.turn, picture.extent
+        if turn.swaps:
+            pixels, wide, high = pixels.transpose(0, 1).contiguous(), high, wide
+        resized = interpolate(
+            pixels.permute(2, 0, 1)[None],
+            scale_factor=(height / high * _UP, width / wide * _UP),
+            mode=self._interpolation,
+            antialias=True,
+        )[0, :, :height, :width]
+        mirrored = [dim for dim, flip in ((1, turn.from_bottom), (2, turn.from_right)) if flip]
+        return resized.flip(mirrored) if mirrored else resized
 
     def _is_ours(self, full: Size) -> bool:
-        """Whether a picture of that size is resized and cropped at once."""
-        if self._filter is None:
+        """Whether torch resizes a picture of that size."""
+        if self._exact:
             return False
-        resized = self.resized(full)
-        if self._mode == "squash":
-            return resized == self._input_size
-        return all(crop <= edge for crop, edge in zip(self._input_size, resized, strict=True))
-
-
-def _cut(image: Image.Image, size: Size, resample: Image.Resampling, box: Box) -> Image.Image:
-    """Columns first, as Pillow resizes a whole image to its own aspect. Left to itself it may take rows first for a box
-    (from Pillow 13 on), and what lies between the passes is rounded.
-    """
-    left, top, right, bottom = box
-    width, height = size
-    reach = _REACH * max(1, (bottom - top) / height)
-    first, last = max(0, math.floor(top - reach)), min(image.height, math.ceil(bottom + reach))
-    rows = image.crop((0, first, image.width, last))
-    across = rows.resize((width, rows.height), resample, box=(left, 0, right, rows.height))
-    return across.resize(size, resample, box=(0, top - first, width, bottom - first))
-
-
-def _within(frame: Box, part: Region) -> Box:
-    left, top, right, bottom = frame
-    width, height = right - left, bottom - top
-    return left + part.left * width, top + part.top * height, left + part.right * width, top + part.bottom * height
+        return all(crop <= edge for crop, edge in zip(self._input_size, self.resized(full), strict=True))

@@ -34,7 +34,7 @@ def decoder() -> Decoder:
 
 
 def rgb(decoder: Decoder, data: bytes) -> np.ndarray:
-    image = decoder.picture(data).image
+    image = decoder.picture(data).upright()
     assert image.mode == "RGB"
     return np.asarray(image).astype(int)
 
@@ -151,7 +151,7 @@ def test_exif_orientation_turns_the_picture_upright(decoder: Decoder, orientatio
     lossless = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}
     data = pictures.encoded(upright, kind, exif=exif, **lossless.get(kind, {}))
     expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
-    decoded = decoder.picture(data).image
+    decoded = decoder.picture(data).upright()
     assert decoded.size == ((48, 32) if orientation < 5 else (32, 48))
     assert np.abs(np.asarray(decoded).astype(int) - np.asarray(expected).astype(int)).max() == 0
 

@@ -74,7 +74,7 @@ def test_a_photo_looks_as_if_it_had_been_decoded_whole(
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
-@pytest.mark.parametrize(("mode", "crop_pct"), [("center", 0.9), ("squash", 1.0)])
+@pytest.mark.parametrize(("mode", "crop_pct"), [("center", 0.9), ("center", 1.0)])
 @pytest.mark.parametrize("edge", [16, 32, 64])
 def test_nothing_shifts_whichever_way_it_is_turned(orientation: int, mode: str, crop_pct: float, edge: int) -> None:
     data = jpeg(waves(period=0.4), orientation, quality=98, subsampling=0)
@@ -90,13 +90,9 @@ def test_nothing_shifts_whichever_way_it_is_turned(orientation: int, mode: str, 
 def test_the_size_is_that_of_the_upright_file(orientation: int, size: tuple[int, int]) -> None:
     read = decoders(64)[0].picture(jpeg(pictures.gradient(*size), orientation))
     assert read.size == (size if orientation < 5 else size[::-1])
-    left, top, right, bottom = read.frame
-    factor = read.size[0] / (right - left)
-    assert factor in (2, 4, 8)
-    assert (bottom - top) * factor == read.size[1]
-    assert min(left, top) >= 0
-    assert right <= read.image.width < right + 1
-    assert bottom <= read.image.height < bottom + 1
+    for whole, extent, edge in zip(size, read.extent, read.image.size, strict=True):
+        assert whole / extent in (2, 4, 8)
+        assert extent <= edge < extent + 1
 
 
 def test_an_image_is_reduced_from_twice_the_size_it_is_needed_in() -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from timm.data import create_transform
 
-from swin_handler.picture import Picture
+from swin_handler.picture import Picture, Turn
 from swin_handler.resize import Resize
 from tests.handler import pictures
 from tests.handler.test_decode import CONFIG
@@ -21,8 +21,7 @@ SIZES = [
 """(width, height): portrait and landscape, odd, enlarged, as large as the crop, and thin."""
 MODES = [(mode, crop_pct) for mode in ("center", "squash", "border") for crop_pct in (0.8, 0.9, 1.0)]
 INPUTS = [(64, 64), (48, 80), (80, 47)]
-OURS = {"bicubic": 3e-3, "lanczos": 3e-3, "bilinear": 0.03}
-"""Interpolation -> share of the values that may differ; bilinear ones often lie halfway between two whole numbers."""
+OURS = ["bilinear", "bicubic"]
 
 
 def config(**changes: Any) -> dict[str, Any]:
@@ -30,7 +29,7 @@ def config(**changes: Any) -> dict[str, Any]:
 
 
 def whole(image: Image.Image) -> Picture:
-    return Picture(image, image.size, (0, 0, *image.size))
+    return Picture(image, Turn(), image.size, image.size)
 
 
 def timms(config: dict[str, Any], image: Image.Image) -> np.ndarray:
@@ -44,19 +43,19 @@ def timms(config: dict[str, Any], image: Image.Image) -> np.ndarray:
 def test_every_size_comes_out_as_timms(
     mode: str, crop_pct: float, input_size: tuple[int, int], interpolation: str
 ) -> None:
-    """A box has float32 corners, so that a rare value is rounded the other way, once in each direction."""
+    """torch's weights have 16 bits, Pillow's 22: a rare value is rounded the other way, along either edge."""
     made = config(crop_mode=mode, crop_pct=crop_pct, input_size=(3, *input_size), interpolation=interpolation)
     resize, differing, values = Resize(made), 0, 0
     for size in SIZES:
         image = pictures.noise(*size)
         pixels, _region = resize(whole(image))
-        off = np.abs(np.asarray(pixels).astype(int) - timms(made, image))
+        off = np.abs(pixels.numpy().astype(int) - timms(made, image))
         assert off.max() <= 2, size
         differing, values = differing + np.count_nonzero(off), values + off.size
-    assert differing / values < OURS[interpolation]
+    assert differing / values < 0.015
 
 
-@pytest.mark.parametrize("interpolation", [*OURS, "nearest", "box", "hamming"])
+@pytest.mark.parametrize("interpolation", [*OURS, "nearest", "lanczos", "box"])
 @pytest.mark.parametrize("mode", ["center", "squash", "border"])
 def test_exact_is_timms_to_the_last_bit(mode: str, interpolation: str) -> None:
     made = config(crop_mode=mode, interpolation=interpolation)
@@ -65,8 +64,8 @@ def test_exact_is_timms_to_the_last_bit(mode: str, interpolation: str) -> None:
         assert np.array_equal(pixels, timms(made, pictures.noise(*size))), size
 
 
-@pytest.mark.parametrize("interpolation", ["nearest", "box", "hamming"])
-def test_an_interpolation_that_jumps_is_left_to_timm(interpolation: str) -> None:
+@pytest.mark.parametrize("interpolation", ["nearest", "lanczos", "box"])
+def test_an_interpolation_that_torch_lacks_is_left_to_timm(interpolation: str) -> None:
     made = config(interpolation=interpolation)
     assert Resize(made).enough((1000, 700)) is None
     for size in SIZES:
@@ -85,8 +84,7 @@ def test_a_random_interpolation_is_left_to_timm() -> None:
     [
         ("center", 0.9, (1600, 1200), (2 * 94, 2 * 71)),  # 64 / 0.9 = 71
         ("center", 0.9, (1200, 1600), (2 * 71, 2 * 94)),
-        ("squash", 1.0, (1600, 1200), (2 * 64, 2 * 64)),
-        ("squash", 0.9, (1600, 1200), None),
+        ("squash", 1.0, (1600, 1200), None),
         ("border", 0.9, (1600, 1600), (2 * 71, 2 * 71)),
         ("border", 0.9, (1600, 1200), None),  # 71×53 is padded
     ],
