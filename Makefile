@@ -18,7 +18,8 @@ BESIDE := -n 2 --dist loadfile
 MODEL := model_store/swin_digits-1.0.mar
 
 .PHONY: help setup demo serve test test-full gpu lint format typecheck check proto proto-check lock train load \
-	bench-crosscheck bench-gateway bench-pipeline bench-serve bench-model bench-gpu bench-start bench-memory bench-overload rolling soak dashboard wheel clean
+	bench-crosscheck bench-decode bench-gateway bench-gpu bench-memory bench-model bench-overload bench-pipeline bench-serve \
+	bench-start rolling soak dashboard wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -146,6 +147,9 @@ bench-model: .venv/.dev  ## ours against every other way to run the models, on t
 
 bench-gpu:  ## the model part on a GPU machine that has torch, timm and triton; needs no installation of ours
 	@$(PYTHON) loadtests/bench_gpu.py $(BENCH)
+
+bench-decode: .venv/.dev  ## decoding and resizing JPEGs, ours against other ways: time, pixels, logits, top-1
+	@$(BIN)/python loadtests/bench_decode.py $(BENCH)
 
 bench-start: .venv/.dev  ## from a worker's start to ready, with what was compiled ahead
 	@$(BIN)/python loadtests/bench_start.py $(BENCH)

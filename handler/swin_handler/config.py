@@ -41,7 +41,7 @@ class HandlerConfig:
     max_pixels: int = 50_000_000
     """Images of more pixels are refused from their header."""
     scaled_decode: bool = True
-    """Decode and resize no more than the model needs; False: the whole image, timm's exact pixels."""
+    """Decode large JPEGs at a fraction of their size and resize by torch; False: decode whole, timm's exact pixels."""
 
     @classmethod
     def parse(cls, section: Mapping[str, Any]) -> Self:

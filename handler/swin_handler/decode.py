@@ -43,7 +43,7 @@ class Decoder:
     """Turns one encoded image into the model's input; safe to call from many threads.
 
     `data_config` is timm's (input_size, interpolation, crop_pct, crop_mode, mean, std), read from the weights' own
-    configuration. scaled: of a large JPEG no more is decoded than the model needs, else the pixels are exactly timm's.
+    configuration. scaled: large JPEGs are decoded at a fraction and torch resizes; else the pixels are exactly timm's.
     Raises TooLarge, UnsupportedType or Undecodable.
     """
 

@@ -42,17 +42,14 @@ class Resize:
         self._input_size: Size = (width, height)
         crop_pct = data_config["crop_pct"]
         self._aim = math.floor(width / crop_pct), math.floor(height / crop_pct)
-        mode = data_config.get("crop_mode")
-        self._mode = mode if mode in ("squash", "border") else "center"
+        self._mode = data_config.get("crop_mode")
         self._interpolation = data_config["interpolation"]
         self._exact = exact or self._interpolation not in _OURS or self._mode == "squash"
 
     def resized(self, full: Size) -> Size:
-        """What timm's resize makes of a picture of that size, before the crop."""
-        if self._mode == "squash":
-            return self._aim
+        """What timm's resize makes of a picture of that size before the crop, where it keeps its aspect."""
         (width, height), (wide, high) = full, self._aim
-        if self._mode == "center" and wide == high:  # torchvision's Resize: it cuts off what timm's own rounds
+        if self._mode != "border" and wide == high:  # torchvision's Resize: it cuts off what timm's own rounds
             short = min(full)
             return int(wide * width / short), int(wide * height / short)
         ratio = (max if self._mode == "border" else min)(width / wide, height / high)

@@ -121,8 +121,8 @@ def _size(_context: click.Context, _parameter: click.Parameter, value: str | Non
 @click.option(
     "--full-decode",
     is_flag=True,
-    help="Decode large JPEGs whole and resize them by timm's own transform, to its exact pixels. Default: no more than "
-    "the model needs, which is faster.",
+    help="Decode JPEGs whole and resize by timm's own transform, to its exact pixels. Default: large JPEGs at a "
+    "fraction of their size, and torch's resize, which are faster.",
 )
 @options.calibration
 @options.min_agreement
