@@ -45,6 +45,15 @@ class Running:
         server = psutil.Process(self.pid)
         return [server, *server.children(recursive=True)]
 
+    def pause(self) -> None:
+        """Until `resume` it takes no CPU: LitServe, for one, takes a tenth of a core while nobody asks."""
+        for process in self.processes():
+            process.suspend()
+
+    def resume(self) -> None:
+        for process in self.processes():
+            process.resume()
+
 
 @dataclass(frozen=True)
 class Peer:
@@ -120,6 +129,10 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     # By descent and not by group alone: BentoML's supervisor gives its workers groups of their own.
     family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.terminate()
+    process.send_signal(signal.SIGCONT)  # one that is paused could not end
+    for each in family:
+        with suppress(psutil.NoSuchProcess):
+            each.resume()
     try:
         process.wait(GRACE)
     except subprocess.TimeoutExpired:
