@@ -8,6 +8,7 @@ CSV it writes a plot of the throughput and one of where a call's time goes. Ctrl
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -69,6 +70,7 @@ def main(
     rounds: int, seconds: float, with_peers: bool, chosen: Sequence[str], arrangements: Sequence[str], output: Path
 ) -> None:
     """Measure ours and its peers under load."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no server is left behind
     names = list(dict.fromkeys(peer.name for peer in PEERS))
     if unknown := sorted(set(chosen) - set(names)):
         sys.exit(f"no peer {', '.join(unknown)}; there are {', '.join(names)}")

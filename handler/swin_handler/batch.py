@@ -38,7 +38,7 @@ class Facts:
     batch_size: int = 0
     """Images that reached the forward pass."""
     padded_size: int = 0
-    """The buckets they were padded to, added up."""
+    """With what was added to fill batch buckets."""
 
 
 class Pipeline:
@@ -66,7 +66,7 @@ class Pipeline:
 
         def begin(places: list[int]) -> None:
             facts.batch_size += len(places)
-            facts.padded_size += self._engine.bucket(len(places))
+            facts.padded_size += self._engine.padded(len(places))
             begun.append((places, self._forward_pass.begin([(work[place][0], images[place]) for place in places])))
 
         ready: list[int] = []

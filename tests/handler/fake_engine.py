@@ -30,7 +30,7 @@ class FakeEngine:
         self.sizes: list[int] = []
         self._fail = fail
 
-    def bucket(self, size: int) -> int:
+    def padded(self, size: int) -> int:
         return min(bucket for bucket in self.buckets if bucket >= size)
 
     def run(self, pixels: torch.Tensor) -> Outputs:

@@ -1,4 +1,4 @@
-"""Forward passes of fixed sizes -> an engine for batches of any size: split, pad, run, cut."""
+"""Forward passes of fixed sizes -> an engine for batches of any size: split, pad if need be, run, cut."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from swin_handler.activation_map import class_maps
 from swin_handler.engine import normalised
-from swin_handler.engine.forward import Forward, Startable
+from swin_handler.engine.forward import AnySize, Forward, Startable
 from swin_handler.model import LoadedModel
 from swin_handler.outputs import Outputs, joined
 
@@ -39,8 +39,8 @@ class Engine(Protocol):
         """One image's features (h, w, C), of Outputs -> float32 (classes, h, w) on the CPU; each map's mean is the
         class's logit."""
 
-    def bucket(self, size: int) -> int:
-        """The bucket that `size` images, at most the largest bucket, are padded to."""
+    def padded(self, size: int) -> int:
+        """As how many `size` images, at most the largest bucket, are computed."""
 
 
 PARTS = 4
@@ -77,7 +77,11 @@ class BatchEngine:
         layer = normalised.classifier(model) if model.abilities.activation_map else None
         self._classifier = None if layer is None else deepcopy(layer).to(device)
 
-    def bucket(self, size: int) -> int:
+    def padded(self, size: int) -> int:
+        bucket = self._bucket(size)
+        return size if isinstance(self._forwards[bucket], AnySize) else bucket
+
+    def _bucket(self, size: int) -> int:
         return self.buckets[bisect.bisect_left(self.buckets, size)]
 
     def run(self, pixels: torch.Tensor) -> Outputs:
@@ -93,12 +97,12 @@ class BatchEngine:
             height, width, _ = self._image
             found = f"{str(pixels.dtype).removeprefix('torch.')} {tuple(pixels.shape)}"
             raise ValueError(f"pixels must be uint8 (B, {height}, {width}, 3) with B of 1 or more, not {found}")
-        size, bucket = len(pixels), self.bucket(len(pixels))
-        if size < bucket:
-            padded = pixels.new_zeros(bucket, *pixels.shape[1:])
-            padded[:size] = pixels
-            pixels = padded
-        forward = self._forwards[bucket]
+        size = len(pixels)
+        forward = self._forwards[self._bucket(size)]
+        if size < (padded := self.padded(size)):
+            filled = pixels.new_zeros(padded, *pixels.shape[1:])
+            filled[:size] = pixels
+            pixels = filled
         if isinstance(forward, Startable):
             answer = forward.start(pixels.contiguous())
             return lambda: answer().first(size)

@@ -19,3 +19,13 @@ class Startable(Protocol):
 
     def start(self, pixels: torch.Tensor) -> Callable[[], Outputs]:
         """As a call, but it returns at once, with what waits for the answer."""
+
+
+class AnySize:
+    """A Forward that also takes fewer images than its bucket has, so that none are added to fill it."""
+
+    def __init__(self, forward: Forward) -> None:
+        self._forward = forward
+
+    def __call__(self, pixels: torch.Tensor) -> Outputs:
+        return self._forward(pixels)

@@ -14,7 +14,7 @@ import torch
 
 from swin_handler.engine import compiler, cpu
 from swin_handler.engine.errors import BackendFailed
-from swin_handler.engine.forward import Forward
+from swin_handler.engine.forward import AnySize, Forward
 from swin_handler.engine.native_library import Network
 from swin_handler.engine.plan import Plan
 from swin_handler.model import LoadedModel
@@ -95,7 +95,7 @@ def load(model: LoadedModel, plan: Plan, folder: Path) -> dict[int, Forward]:
         network.run(pixels, logits, embedding, features)
         return Outputs(logits, embedding, features)
 
-    return dict.fromkeys(plan.buckets, forward)
+    return dict.fromkeys(plan.buckets, AnySize(forward))
 
 
 def _network(form: InferenceSwin, file: Path, image: tuple[int, int], plan: Plan) -> Network:

@@ -13,6 +13,7 @@ from timm.data import create_transform
 from swin_handler import engine, model
 from swin_handler.config import Abilities, Manifest
 from swin_handler.engine import BatchEngine
+from swin_handler.engine.forward import AnySize, Forward
 from swin_handler.outputs import Outputs, joined
 from tests.handler import pictures, small_models
 from tests.handler.test_abilities import NoHalves
@@ -52,9 +53,24 @@ def test_padding_does_not_change_answers(loaded: model.LoadedModel) -> None:
         assert all(map(torch.equal, made.run(pixels[:size]), full.first(size)))
 
 
+def test_a_forward_of_any_size_gets_no_padding(loaded: model.LoadedModel) -> None:
+    sizes: list[int] = []
+
+    def forward(pixels: torch.Tensor) -> Outputs:
+        sizes.append(len(pixels))
+        return Outputs(pixels[:, 0, 0, :].float(), None, None)
+
+    forwards: dict[int, Forward] = {2: AnySize(forward), 8: forward}
+    made = BatchEngine(loaded, forwards, {2: "native", 8: "inductor"}, dtype="float32", device=CPU)
+    assert [made.padded(size) for size in (1, 2, 3, 8)] == [1, 2, 8, 8]
+    for size in (1, 2, 3, 9):
+        assert len(made.run(noise(size)).logits) == size
+    assert sizes == [1, 2, 8, 8, 1]
+
+
 def test_more_than_the_largest_bucket_is_split(loaded: model.LoadedModel) -> None:
     made = eager(loaded, 1, 2, 4)
-    assert [made.bucket(size) for size in (1, 2, 3, 4)] == [1, 2, 4, 4]
+    assert [made.padded(size) for size in (1, 2, 3, 4)] == [1, 2, 4, 4]
     pixels = noise(9)
     together, alone = made.run(pixels), joined([made.run(pixels[i : i + 1]) for i in range(9)])
     assert [values.shape for values in together] == [(9, 5), (9, 48), (9, 8, 8, 48)]
