@@ -31,7 +31,7 @@ from serve_bench.in_process import in_process
 from serve_bench.ours import served
 from serve_bench.rows import Row
 from serve_bench.side import Side
-from serve_bench.theirs import peers_served
+from serve_bench.theirs import openings
 from serve_bench.turns import Turns
 
 MODEL = "swin_tiny_patch4_window7_224"
@@ -49,8 +49,7 @@ async def measure(folder: Path, turns: Turns, *, arrangements: Sequence[str], pe
                 sides += await services.enter_async_context(served(other, names=["gRPC"], label=f"gRPC, {name}"))
             null = null_archive(folder)
             sides += await services.enter_async_context(served(null, names=["gRPC"], label=NULL))
-            sides += await services.enter_async_context(peers_served(model, peers, turns.images))
-            return await turns.run(sides, ceiling)
+            return await turns.run(sides, openings(model, peers, turns.images), ceiling)
 
 
 @click.command()
@@ -75,10 +74,13 @@ def main(
     if unknown := sorted(set(chosen) - set(names)):
         sys.exit(f"no peer {', '.join(unknown)}; there are {', '.join(names)}")
     peers = [peer for peer in PEERS if with_peers and peer.name in (chosen or names)]
+    console = Console(width=160)
+    for peer in peers:
+        console.print(f"{peer.name}, {peer.variant}: {dict(peer.versions())}")  # makes its environment
     with tempfile.TemporaryDirectory() as folder:
         turns = Turns(photos.mixed(), rounds=rounds, seconds=seconds)
         rows = asyncio.run(measure(Path(folder), turns, arrangements=arrangements, peers=peers))
-    figures, console = Figures(rows), Console(width=160)
+    figures = Figures(rows)
     for table in (report.sides_table(figures), report.waterfall_table(figures)):
         console.print(table)
     console.print(report.goals_table(goals(figures)))

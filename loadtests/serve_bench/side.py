@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 
 import psutil
@@ -26,3 +27,12 @@ class Side:
     """One alone stands for its children too."""
     request_seconds: Callable[[], Awaitable[tuple[float, float]]] = untold
     """(sum, count) of the calls so far, as the server itself times them."""
+
+
+Opening = Callable[[], AbstractAsyncContextManager[Side]]
+"""Starts a side for its turn."""
+
+
+def always(side: Side) -> Opening:
+    """One that runs all the time."""
+    return lambda: nullcontext(side)

@@ -1,37 +1,39 @@
-"""The peers' sides: each server in its own environment, asked over HTTP as it wants to be."""
+"""The peers' sides: each server in its own environment, asked over HTTP as it wants to be, there for its turn only."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
 import psutil
 from peers.peer import Peer
-from rich.console import Console
 
-from .load import Call, Stages
-from .side import DOCUMENTED, TUNED, Side
+from .load import Call, Stages, closed
+from .side import DOCUMENTED, TUNED, Opening, Side
 
 VARIANTS = {"documented": DOCUMENTED, "tuned": TUNED}
 _PATIENCE = 120.0  # seconds: at 32 callers the slowest takes several to answer
+_WARM = 8, 2.0
+"""Callers and seconds before anything is counted."""
+
+
+def openings(model: Path, peers: Sequence[Peer], images: Sequence[bytes]) -> list[Opening]:
+    """model: what every peer serves (see peers/model_folder.py). Together they would not fit into memory."""
+    return [partial(_open, model, peer, images) for peer in peers]
 
 
 @asynccontextmanager
-async def peers_served(model: Path, peers: Sequence[Peer], images: Sequence[bytes]) -> AsyncIterator[list[Side]]:
-    """All of them at once; model: what every peer serves (see peers/model_folder.py)."""
-    console = Console(stderr=True)
+async def _open(model: Path, peer: Peer, images: Sequence[bytes]) -> AsyncIterator[Side]:
     limits = httpx.Limits(max_connections=None)
-    with ExitStack() as servers:
+    with peer.serving(model, images[0]) as running:
         async with httpx.AsyncClient(timeout=_PATIENCE, limits=limits) as http:
-            sides = []
-            for peer in peers:
-                console.print(f"starting {peer.name}, {peer.variant}: {dict(peer.versions())}")
-                running = servers.enter_context(peer.serving(model, images[0]))
-                server = {"server": psutil.Process(running.pid)}
-                sides.append(Side(peer.name, VARIANTS[peer.variant], _call(http, running.url, peer, images), server))
-            yield sides
+            call = _call(http, running.url, peer, images)
+            callers, seconds = _WARM
+            await closed(call, images, callers=callers, seconds=seconds)
+            yield Side(peer.name, VARIANTS[peer.variant], call, {"server": psutil.Process(running.pid)})
 
 
 def _call(http: httpx.AsyncClient, url: str, peer: Peer, images: Sequence[bytes]) -> Call:

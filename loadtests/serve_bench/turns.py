@@ -1,4 +1,4 @@
-"""Sides -> rows: in every round each side has its turn under every load, while the others are stopped."""
+"""Sides -> rows: in every round each side has its turn under every load; whoever else runs is stopped meanwhile."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.progress import Progress
 from .in_process import InProcess
 from .load import Measured, accounted, closed, even, open_loop, poisson
 from .rows import IN_PROCESS, Row, row
-from .side import OURS, Side
+from .side import OURS, Opening, Side, always
 
 CALLERS = (1, 8, 32)
 SHARE = 0.7
@@ -28,21 +28,21 @@ class Turns:
     seconds: float
     """Of each load."""
 
-    async def run(self, sides: Sequence[Side], ceiling: InProcess) -> list[Row]:
-        """Round 0 warms everybody up and is not kept."""
+    async def run(self, ours: Sequence[Side], theirs: Sequence[Opening], ceiling: InProcess) -> list[Row]:
+        """Round 0 warms our own up and is not kept; peers are started for each turn, and warmed then."""
         rows: list[Row] = []
         with Progress() as bar:
-            task = bar.add_task("rounds", total=(self.rounds + 1) * (len(sides) + 1))
+            task = bar.add_task("rounds", total=(self.rounds + 1) * len(ours) + self.rounds * len(theirs))
             for number in range(self.rounds + 1):
                 found = [*self._alone(number, ceiling)]
-                bar.advance(task)
+                everybody = [*map(always, ours), *(theirs if number else [])]
                 # The order turns round, so that nobody always follows the same neighbour.
-                for side in [*sides[number % len(sides) :], *sides[: number % len(sides)]]:
-                    bar.update(task, description=f"{side.name}, {side.variant}")
-                    with running_alone(side, sides):
-                        found += [
-                            row(number, side.name, side.variant, *each) for each in await self._turn(side, number)
-                        ]
+                for opening in [*everybody[number % len(everybody) :], *everybody[: number % len(everybody)]]:
+                    async with opening() as side:
+                        bar.update(task, description=f"{side.name}, {side.variant}")
+                        with running_alone(side, ours):
+                            turn = await self._turn(side, number)
+                    found += [row(number, side.name, side.variant, *each) for each in turn]
                     bar.advance(task)
                 rows += found if number else []
         return rows
@@ -76,7 +76,7 @@ class Turns:
 
 @contextmanager
 def running_alone(side: Side, sides: Sequence[Side]) -> Iterator[None]:
-    """Every other side's processes are stopped: some poll, ours sends canaries."""
+    """Every other side's processes are stopped: they would send canaries."""
     mine = set(_family(side))
     others = {each for other in sides for each in _family(other)} - mine
     for process in others:
