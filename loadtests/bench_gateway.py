@@ -46,11 +46,11 @@ class Load:
 LOADS = (Load(1, 1, 200), Load(32, 1, 800), Load(2, 16, 50))
 
 
-def null_archive(folder: Path) -> Path:
+def null_archive(folder: Path, *, batch_size: int = 32) -> Path:
     """The default model's archive with its entry replaced by null_entry.py."""
     archive = folder / "null.mar"
     with (
-        zipfile.ZipFile(build("swin_digits", folder / "store", "--batch-size", "32")) as source,
+        zipfile.ZipFile(build("swin_digits", folder / "store", "--batch-size", str(batch_size))) as source,
         zipfile.ZipFile(archive, "w") as target,
     ):
         for info in source.infolist():

@@ -26,6 +26,7 @@ from running import RESULTS, write
 
 from swin_handler import cpus, engine
 from swin_handler.batch import Facts, Pipeline
+from swin_handler.config import BACKENDS
 from swin_handler.decode import Decoder
 from swin_handler.engine import BatchEngine
 from swin_handler.request import Request
@@ -56,12 +57,12 @@ class Subject:
     threads: int
 
     @classmethod
-    def make(cls, name: str, batches: Sequence[int]) -> Subject:
-        """Random weights, the safe default backend, as many threads as there are CPUs."""
+    def make(cls, name: str, batches: Sequence[int], backend: str) -> Subject:
+        """Random weights, as many threads as there are CPUs."""
         device, threads = torch.device("cuda" if torch.cuda.is_available() else "cpu"), cpus.available()
         torch.set_num_threads(threads)
         ours = Model.make(name, batch=1).loaded()
-        made = engine.build(ours, device=device, buckets=_buckets(batches), threads=threads)
+        made = engine.build(ours, device=device, buckets=_buckets(batches), backend=backend, threads=threads)
         decoder = Decoder(ours.data_config, max_pixels=50_000_000)
         return cls(name, made, decoder, ThreadPoolExecutor(threads), device, threads)
 
@@ -114,13 +115,16 @@ WHAT = (ENGINE, DECODE, BOTH)
 @click.command()
 @click.option("--model", "name", type=click.Choice([*ARCHITECTURES]), default="swin_tiny", show_default=True)
 @click.option("--batch", "batches", type=click.IntRange(1, 1024), multiple=True, help="1, 8 and 64 by default")
+@click.option(
+    "--backend", type=click.Choice(BACKENDS), default="auto", show_default=True, help="auto: the safe default"
+)
 @click.option("--rounds", default=7, show_default=True)
 @click.option("--seconds", default=2.0, show_default=True, help="of each in each round")
 @click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
-def main(name: str, batches: Sequence[int], rounds: int, seconds: float, output: Path) -> None:
+def main(name: str, batches: Sequence[int], backend: str, rounds: int, seconds: float, output: Path) -> None:
     """Measure what a worker makes of JPEGs without a server."""
     batches = batches or (1, 8, 64)
-    subject = Subject.make(name, batches)
+    subject = Subject.make(name, batches, backend)
     found = [each for batch in batches for each in measure(subject, batch, rounds, seconds)]
     Console(width=120).print(report(found))
     print(write([asdict(each) for each in found], "pipeline", output))

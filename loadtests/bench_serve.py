@@ -2,7 +2,8 @@
 
 `make bench-serve` runs it, half an hour with all peers (BENCH="--rounds 2 --no-peers" takes three minutes). Everybody
 serves the same weights to the same photos; in each round each has its turn while the others are stopped. Besides the
-CSV it writes a plot of the throughput and one of where a call's time goes. Ctrl-C ends it without figures.
+CSV it writes a plot of the throughput and one of where a call's time goes. Ctrl-C ends it with the rounds that are
+there.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from serve_bench.figures import Figures
 from serve_bench.goals import NULL, goals
 from serve_bench.in_process import in_process
 from serve_bench.ours import served
-from serve_bench.rows import Row
 from serve_bench.side import Side
 from serve_bench.theirs import openings
 from serve_bench.turns import Turns
@@ -37,7 +37,7 @@ from serve_bench.turns import Turns
 MODEL = "swin_tiny_patch4_window7_224"
 
 
-async def measure(folder: Path, turns: Turns, *, arrangements: Sequence[str], peers: Sequence[Peer]) -> list[Row]:
+async def measure(folder: Path, turns: Turns, *, arrangements: Sequence[str], peers: Sequence[Peer]) -> None:
     archive = build(MODEL, folder / "store", "--random-weights", "--no-tune")
     model = unpack(archive, folder / "model")
     with in_process(model) as ceiling:
@@ -47,9 +47,9 @@ async def measure(folder: Path, turns: Turns, *, arrangements: Sequence[str], pe
                 name, _, options = arrangement.partition("=")
                 other = build(MODEL, folder / f"store-{number}", "--random-weights", "--no-tune", *options.split())
                 sides += await services.enter_async_context(served(other, names=["gRPC"], label=f"gRPC, {name}"))
-            null = null_archive(folder)
+            null = null_archive(folder, batch_size=8)  # as the model's own
             sides += await services.enter_async_context(served(null, names=["gRPC"], label=NULL))
-            return await turns.run(sides, openings(model, peers, turns.images), ceiling)
+            await turns.run(sides, openings(model, peers, turns.images), ceiling)
 
 
 @click.command()
@@ -79,12 +79,17 @@ def main(
         console.print(f"{peer.name}, {peer.variant}: {dict(peer.versions())}")  # makes its environment
     with tempfile.TemporaryDirectory() as folder:
         turns = Turns(photos.mixed(), rounds=rounds, seconds=seconds)
-        rows = asyncio.run(measure(Path(folder), turns, arrangements=arrangements, peers=peers))
-    figures = Figures(rows)
+        try:
+            asyncio.run(measure(Path(folder), turns, arrangements=arrangements, peers=peers))
+        except KeyboardInterrupt:
+            console.print("interrupted")
+    if not turns.rows:
+        sys.exit("no round was finished")
+    figures = Figures(turns.rows)
     for table in (report.sides_table(figures), report.waterfall_table(figures)):
         console.print(table)
     console.print(report.goals_table(goals(figures)))
-    path = write([asdict(row) for row in rows], "serve", output)
+    path = write([asdict(row) for row in turns.rows], "serve", output)
     print(path, *picture.written(figures, path, f"Swin-T, JPEG to class, {machine()}"), sep="\n")
 
 

@@ -83,7 +83,8 @@ class Pipeline:
         ready.sort()
         for first in range(0, len(ready), self._engine.buckets[-1]):
             begin(ready[first : first + self._engine.buckets[-1]])
-        for places, answer in begun:
+        while begun:  # none is kept longer than it is needed
+            places, answer = begun.pop(0)
             results.update(zip(places, answer(), strict=True))
         facts.inference_seconds = time.perf_counter() - began - facts.decode_seconds
         in_order = (results[place] for place in range(len(work)))

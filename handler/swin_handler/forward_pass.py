@@ -45,7 +45,9 @@ class ForwardPass:
         begun = self._attempt(rows, lambda: self._start(rows), may_split=may_split)
         if isinstance(begun, list):
             return lambda: begun
-        return lambda: self._attempt(rows, lambda: self._results(rows, begun()), may_split=may_split)
+        # Taken out when it is asked: what it holds on the device must be gone before the halves are tried.
+        waiting = [begun]
+        return lambda: self._attempt(rows, lambda: self._results(rows, waiting.pop()()), may_split=may_split)
 
     def _start(self, rows: Sequence[Row]) -> Callable[[], Outputs]:
         self._before()

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from timm.data.transforms_factory import create_transform
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torchvision.transforms.functional import center_crop
 
 from swin_handler import region
 from swin_handler.picture import Picture, Size
 from swin_handler.region import Region
+
+Pixels = NDArray[np.uint8]
 
 _MARGIN = 2
 """A reduced picture has at least so many pixels for each one after the resize, along either edge."""
@@ -68,27 +70,34 @@ class Resize:
             resized = self._resize(picture.upright())
             pixels = torch.from_numpy(np.array(self._crop(resized)))
             return pixels, region.of_centre_crop(resized.size, self._input_size)
-        width, height = self.resized(picture.size)
-        upright = self._upright(picture, width, height)
-        cropped: Tensor = center_crop(upright, [self._input_size[1], self._input_size[0]])
-        return cropped.permute(1, 2, 0).contiguous(), region.of_centre_crop((width, height), self._input_size)
+        size = self.resized(picture.size)
+        cropped = _centre(self._upright(picture, *size), self._input_size)
+        return torch.from_numpy(np.ascontiguousarray(cropped)), region.of_centre_crop(size, self._input_size)
 
-    def _upright(self, picture: Picture, width: int, height: int) -> Tensor:
-        """uint8 (3, height, width); mirrored last, as the last pixels of a reduction are partly empty."""
-        pixels, turn, (wide, high) = torch.from_numpy(np.array(picture.image)), picture.turn, picture.extent
+    def _upright(self, picture: Picture, width: int, height: int) -> Pixels:
+        """(height, width, 3); mirrored last, as the last pixels of a reduction are partly empty."""
+        # Copied and turned by NumPy: torch would start a team of threads for it in each of the pool's threads.
+        pixels, turn, (wide, high) = np.array(picture.image), picture.turn, picture.extent
         if turn.swaps:
-            pixels, wide, high = pixels.transpose(0, 1).contiguous(), high, wide
+            pixels, wide, high = np.ascontiguousarray(pixels.swapaxes(0, 1)), high, wide
         resized = interpolate(
-            pixels.permute(2, 0, 1)[None],
+            torch.from_numpy(pixels).permute(2, 0, 1)[None],
             scale_factor=(height / high * _UP, width / wide * _UP),
             mode=self._interpolation,
             antialias=True,
-        )[0, :, :height, :width]
-        mirrored = [dim for dim, flip in ((1, turn.from_bottom), (2, turn.from_right)) if flip]
-        return resized.flip(mirrored) if mirrored else resized
+        )
+        upright: Pixels = resized[0].permute(1, 2, 0).numpy()[:height, :width]
+        return upright[:: -1 if turn.from_bottom else 1, :: -1 if turn.from_right else 1]
 
     def _is_ours(self, full: Size) -> bool:
         """Whether torch resizes a picture of that size."""
         if self._exact:
             return False
         return all(crop <= edge for crop, edge in zip(self._input_size, self.resized(full), strict=True))
+
+
+def _centre(pixels: Pixels, size: Size) -> Pixels:
+    """As torchvision's CenterCrop, and `region.of_centre_crop`, round it."""
+    width, height = size
+    top, left = round((pixels.shape[0] - height) / 2), round((pixels.shape[1] - width) / 2)
+    return pixels[top : top + height, left : left + width]

@@ -32,7 +32,7 @@ class InProcess:
         answer = json.loads(self._process.stdout.readline())
         latencies = [each for each in answer["latencies"] for _ in range(batch)]
         cpu = {"worker": answer["cpu_seconds"]}
-        return Measured(answer["seconds"], latencies, [{}], cpu, answer["memory_mb"])
+        return Measured(answer["seconds"], latencies, answer["which"], [{}], cpu, answer["memory_mb"])
 
 
 @contextmanager
@@ -62,19 +62,22 @@ def main(model: Path) -> None:
     import psutil
     from peers.engine import Engine
 
-    engine, turns = Engine(model), itertools.cycle(photos.mixed())
-    engine.classify([next(turns)])
+    engine, turns = Engine(model), itertools.cycle(enumerate(photos.mixed()))
+    engine.classify([next(turns)[1]])
     print("ready", flush=True)
     for line in sys.stdin:
         batch, seconds = line.split()
-        latencies, cpu = [], time.process_time()
+        latencies, which, cpu = [], [], time.process_time()
         begin = time.perf_counter()
         while (started := time.perf_counter()) < begin + float(seconds):
-            engine.classify(list(itertools.islice(turns, int(batch))))
+            numbers, images = zip(*itertools.islice(turns, int(batch)), strict=True)
+            engine.classify(images)
             latencies.append(time.perf_counter() - started)
+            which += numbers
         answer = {
             "seconds": time.perf_counter() - begin,
             "latencies": latencies,
+            "which": which,
             "cpu_seconds": time.process_time() - cpu,
             "memory_mb": psutil.Process().memory_full_info().pss / 2**20,
         }

@@ -10,14 +10,16 @@ import itertools
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import psutil
 
 Stages = Mapping[str, float]
 """Seconds by name; empty where a server does not tell."""
 Call = Callable[[bytes], Awaitable[Stages]]
-"""One image, answered. Whatever it raises ends the benchmark: a server that fails is not compared."""
+"""One image, answered. What it raises comes out of the load in an ExceptionGroup: who fails is not compared."""
 
 
 @dataclass
@@ -26,6 +28,8 @@ class Measured:
     """Of the wall clock, until the last answer."""
     latencies: list[float] = field(default_factory=list)
     """Seconds of each call; in an open loop from when it was due."""
+    which: list[int] = field(default_factory=list)
+    """The number of each call's image."""
     stages: list[Stages] = field(default_factory=list)
     cpu_seconds: dict[str, float] = field(default_factory=dict)
     """By process; "generator" is ours."""
@@ -41,27 +45,33 @@ class Measured:
 
 async def closed(call: Call, images: Sequence[bytes], *, callers: int, seconds: float) -> Measured:
     """`callers` that ask again as soon as they are answered."""
-    found, turns = Measured(0), itertools.cycle(images)
+    found, turns = Measured(0), itertools.cycle(enumerate(images))
     begin = time.perf_counter()
 
     async def caller() -> None:
         while (started := time.perf_counter()) < begin + seconds:
-            found.stages.append(await call(next(turns)))
+            number, image = next(turns)
+            found.stages.append(await call(image))
             found.latencies.append(time.perf_counter() - started)
+            found.which.append(number)
 
-    await asyncio.gather(*(caller() for _ in range(callers)))
+    async with asyncio.TaskGroup() as group:
+        for _ in range(callers):
+            group.create_task(caller())
     found.seconds = time.perf_counter() - begin
     return found
 
 
 async def open_loop(call: Call, images: Sequence[bytes], *, due: Iterator[float], seconds: float) -> Measured:
     """A call whenever one is due, whether or not earlier ones are answered."""
-    found, turns = Measured(0), itertools.cycle(images)
+    found, turns = Measured(0), itertools.cycle(enumerate(images))
     begin = time.perf_counter()
 
     async def one(at: float) -> None:
-        found.stages.append(await call(next(turns)))
+        number, image = next(turns)
+        found.stages.append(await call(image))
         found.latencies.append(time.perf_counter() - begin - at)
+        found.which.append(number)
 
     async with asyncio.TaskGroup() as group:
         for at in itertools.takewhile(lambda at: at < seconds, due):
@@ -85,14 +95,12 @@ def poisson(rate: float, seed: int) -> Iterator[float]:
 
 async def accounted(load: Awaitable[Measured], processes: Mapping[str, psutil.Process]) -> Measured:
     """With the CPU time of each process and its children, ours included, and their memory."""
-    everybody = {**processes, "generator": psutil.Process()}
-    alone = {name: name == "generator" or len(processes) > 1 for name in everybody}
-    before = {name: _cpu_seconds(process, alone=alone[name]) for name, process in everybody.items()}
+    families = {name: partial(_family, process, alone=len(processes) > 1) for name, process in processes.items()}
+    families["generator"] = lambda: [psutil.Process()]
+    before = {name: _cpu_seconds(family()) for name, family in families.items()}
     found = await load
-    found.cpu_seconds = {
-        name: _cpu_seconds(process, alone=alone[name]) - before[name] for name, process in everybody.items()
-    }
-    found.memory_mb = sum(_memory_mb(process, alone=alone[name]) for name, process in processes.items())
+    found.cpu_seconds = {name: _cpu_seconds(family()) - before[name] for name, family in families.items()}
+    found.memory_mb = _memory_mb([each for name in processes for each in families[name]()])
     return found
 
 
@@ -100,11 +108,20 @@ def _family(process: psutil.Process, *, alone: bool) -> list[psutil.Process]:
     return [process] if alone else [process, *process.children(recursive=True)]
 
 
-def _cpu_seconds(process: psutil.Process, *, alone: bool) -> float:
-    times = [each.cpu_times() for each in _family(process, alone=alone)]
-    return sum(each.user + each.system for each in times)
+def _cpu_seconds(processes: Sequence[psutil.Process]) -> float:
+    """Of children that have ended too, which their parents have inherited."""
+    total = 0.0
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # it ended just now
+            total += sum(process.cpu_times()[:4])  # user, system, and the same of ended children
+    return total
 
 
-def _memory_mb(process: psutil.Process, *, alone: bool) -> float:
-    """What forked processes share counts once."""
-    return sum(each.memory_full_info().pss for each in _family(process, alone=alone)) / 2**20
+def _memory_mb(processes: Sequence[psutil.Process]) -> float:
+    """What they have alone, and once the most that one of them shares; with whom else it is shared does not matter."""
+    unique, shared = 0, 0
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            held = process.memory_full_info()
+            unique, shared = unique + held.uss, max(shared, held.rss - held.uss)
+    return (unique + shared) / 2**20

@@ -28,7 +28,10 @@ async def served(
     """The archive's service, on each protocol of `names`; `label` tells arrangements apart."""
     with serving(archive) as service:
         processes = processes_of(service)
-        async with _grpc_channel(service) as channel, httpx.AsyncClient(timeout=60) as http:
+        async with (
+            _grpc_channel(service) as channel,
+            httpx.AsyncClient(timeout=60, limits=httpx.Limits(max_connections=None)) as http,
+        ):
             calls = {"gRPC": _grpc_call(channel), "REST": _rest_call(http, service.http)}
 
             async def request_seconds() -> tuple[float, float]:

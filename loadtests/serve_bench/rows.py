@@ -23,6 +23,9 @@ class Row:
     p50_ms: float
     p99_ms: float
     mean_ms: float
+    of_photos_ms: float
+    """The median of each photo's calls, averaged over the photos: the median of all lies somewhere between those of
+    small ones and of large ones, and jumps."""
     server_cpu_ms: float
     """Per image, of all of the server's processes."""
     gateway_cpu_ms: float
@@ -53,6 +56,7 @@ def row(number: int, side: str, variant: str, load: str, found: Measured) -> Row
         p50_ms=1000 * statistics.median(ordered),
         p99_ms=1000 * ordered[min(images - 1, int(0.99 * images))],
         mean_ms=1000 * statistics.fmean(ordered),
+        of_photos_ms=1000 * _of_photos(found),
         server_cpu_ms=1000 * sum(server.values()) / images,
         gateway_cpu_ms=_part(server, "gateway", images),
         jvm_cpu_ms=_part(server, "jvm", images),
@@ -62,6 +66,13 @@ def row(number: int, side: str, variant: str, load: str, found: Measured) -> Row
         request_ms=1000 * found.request_seconds,
         **{f"{name}_ms": 1000 * statistics.fmean(each.get(name, 0.0) for each in found.stages) for name in STAGES},
     )
+
+
+def _of_photos(found: Measured) -> float:
+    by_photo: dict[int, list[float]] = {}
+    for number, seconds in zip(found.which, found.latencies, strict=True):
+        by_photo.setdefault(number, []).append(seconds)
+    return statistics.fmean(map(statistics.median, by_photo.values()))
 
 
 def _part(cpu_seconds: Mapping[str, float], name: str, images: int) -> float:

@@ -10,6 +10,7 @@ import psutil
 
 from .load import Call
 
+CALLERS = (1, 8, 32)
 OURS, DOCUMENTED, TUNED = "ours", "as documented", "with our engine"
 
 

@@ -12,12 +12,11 @@ import psutil
 from peers.peer import Peer
 
 from .load import Call, Stages, closed
-from .side import DOCUMENTED, TUNED, Opening, Side
+from .side import CALLERS, DOCUMENTED, TUNED, Opening, Side
 
 VARIANTS = {"documented": DOCUMENTED, "tuned": TUNED}
 _PATIENCE = 120.0  # seconds: at 32 callers the slowest takes several to answer
-_WARM = 8, 2.0
-"""Callers and seconds before anything is counted."""
+_COLD_SECONDS = 5.0  # before its turn, which begins with the warm-up that everybody has
 
 
 def openings(model: Path, peers: Sequence[Peer], images: Sequence[bytes]) -> list[Opening]:
@@ -31,8 +30,7 @@ async def _open(model: Path, peer: Peer, images: Sequence[bytes]) -> AsyncIterat
     with peer.serving(model, images[0]) as running:
         async with httpx.AsyncClient(timeout=_PATIENCE, limits=limits) as http:
             call = _call(http, running.url, peer, images)
-            callers, seconds = _WARM
-            await closed(call, images, callers=callers, seconds=seconds)
+            await closed(call, images, callers=max(CALLERS), seconds=_COLD_SECONDS)
             yield Side(peer.name, VARIANTS[peer.variant], call, {"server": psutil.Process(running.pid)})
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import random
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import psutil
 from rich.progress import Progress
@@ -13,12 +15,15 @@ from rich.progress import Progress
 from .in_process import InProcess
 from .load import Measured, accounted, closed, even, open_loop, poisson
 from .rows import IN_PROCESS, Row, row
-from .side import OURS, Opening, Side, always
+from .side import CALLERS, OURS, Opening, Side, always
 
-CALLERS = (1, 8, 32)
 SHARE = 0.7
 """Of the side's own throughput at most callers, offered in the open loop."""
 EVEN, POISSON = "70 % evenly", "70 % Poisson"
+WARM_SECONDS = 2.0
+"""At the start of a turn: who was stopped, or has just been started, is not what is compared."""
+OPEN = 4
+"""So many times as long as the others is an open loop of ours: its p99 is to rest on more than the two worst calls."""
 
 
 @dataclass(frozen=True)
@@ -27,25 +32,40 @@ class Turns:
     rounds: int
     seconds: float
     """Of each load."""
+    rows: list[Row] = field(default_factory=list)
+    """What has been measured, also when it ends early."""
 
-    async def run(self, ours: Sequence[Side], theirs: Sequence[Opening], ceiling: InProcess) -> list[Row]:
-        """Round 0 warms our own up and is not kept; peers are started for each turn, and warmed then."""
-        rows: list[Row] = []
+    async def run(self, ours: Sequence[Side], theirs: Sequence[Opening], ceiling: InProcess) -> None:
+        """Round 0 warms our own up and is not kept; peers are started for each turn, and warmed then.
+
+        A peer that fails has no rows of that round, and its reason is printed.
+        """
         with Progress() as bar:
             task = bar.add_task("rounds", total=(self.rounds + 1) * len(ours) + self.rounds * len(theirs))
             for number in range(self.rounds + 1):
-                found = [*self._alone(number, ceiling)]
+                with running_alone(None, ours):
+                    found = [*self._alone(number, ceiling)]
                 everybody = [*map(always, ours), *(theirs if number else [])]
-                # The order turns round, so that nobody always follows the same neighbour.
-                for opening in [*everybody[number % len(everybody) :], *everybody[: number % len(everybody)]]:
-                    async with opening() as side:
-                        bar.update(task, description=f"{side.name}, {side.variant}")
-                        with running_alone(side, ours):
-                            turn = await self._turn(side, number)
-                    found += [row(number, side.name, side.variant, *each) for each in turn]
+                # In another order each time, so that nobody always follows the same neighbour.
+                for opening in random.Random(number).sample(everybody, len(everybody)):
+                    with self._failing(bar, opening in theirs):
+                        async with opening() as side:
+                            bar.update(task, description=f"{side.name}, {side.variant}")
+                            with running_alone(side, ours):
+                                turn = await self._turn(side, number)
+                        found += [row(number, side.name, side.variant, *each) for each in turn]
                     bar.advance(task)
-                rows += found if number else []
-        return rows
+                self.rows += found if number else []
+
+    @contextmanager
+    def _failing(self, bar: Progress, may_fail: bool) -> Iterator[None]:
+        try:
+            yield
+        except (ExceptionGroup, RuntimeError) as error:
+            if not may_fail:
+                raise
+            reasons = error.exceptions if isinstance(error, ExceptionGroup) else [error]
+            bar.console.print(f"failed: {reasons[0]!r}")
 
     def _alone(self, number: int, ceiling: InProcess) -> Iterator[Row]:
         for batch in (1, 8):
@@ -54,6 +74,7 @@ class Turns:
 
     async def _turn(self, side: Side, number: int) -> list[tuple[str, Measured]]:
         seconds = self.seconds if number else 1.0
+        await closed(side.call, self.images, callers=max(CALLERS), seconds=WARM_SECONDS)
         found = []
         for callers in CALLERS:
             load = closed(side.call, self.images, callers=callers, seconds=seconds)
@@ -61,7 +82,8 @@ class Turns:
         rate = SHARE * found[-1][1].images_per_second
         arrivals = {EVEN: even(rate)} | ({POISSON: poisson(rate, number)} if side.variant == OURS else {})
         for name, due in arrivals.items():
-            load = open_loop(side.call, self.images, due=due, seconds=seconds)
+            longer = OPEN * seconds if side.variant == OURS else seconds
+            load = open_loop(side.call, self.images, due=due, seconds=longer)
             found.append((name, await self._of(side, load)))
         return found
 
@@ -75,13 +97,15 @@ class Turns:
 
 
 @contextmanager
-def running_alone(side: Side, sides: Sequence[Side]) -> Iterator[None]:
+def running_alone(side: Side | None, sides: Sequence[Side]) -> Iterator[None]:
     """Every other side's processes are stopped: they would send canaries."""
-    mine = set(_family(side))
+    mine = set(_family(side)) if side else set()
     others = {each for other in sides for each in _family(other)} - mine
     for process in others:
         with contextlib.suppress(psutil.NoSuchProcess):  # a short-lived helper of some server
             process.suspend()
+            while process.status() != psutil.STATUS_STOPPED:  # as soon as it has been scheduled
+                time.sleep(0.001)
     try:
         yield
     finally:

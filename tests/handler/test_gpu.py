@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -49,9 +50,9 @@ from swin_handler.request import Request
 from concurrent.futures import ThreadPoolExecutor
 
 class Broken:
-    buckets = (1,)
-    bucket = staticmethod(lambda size: 1)
-    def run(self, pixels):
+    buckets, ahead = (1,), 0
+    padded = staticmethod(lambda size: 1)
+    def start(self, pixels):
         table = torch.zeros(4, device="cuda")
         return table[torch.tensor([99], device="cuda")].cpu()  # a device-side assert
 
@@ -219,17 +220,29 @@ def twin(arguments: tuple[Any, ...]) -> torch.Tensor:
     )
 
 
-def test_out_of_memory_on_the_device_splits_the_batch_and_answers(loaded: model.LoadedModel) -> None:
+def no_memory() -> None:
+    torch.empty(torch.cuda.get_device_properties(0).total_memory * 2, dtype=torch.uint8, device=CUDA)
+
+
+@pytest.mark.parametrize("when", ["started", "waited for"])
+def test_out_of_memory_on_the_device_splits_the_batch_and_answers(loaded: model.LoadedModel, when: str) -> None:
     made = engine.build(loaded, device=CUDA, buckets=(1, 2), backend="graphs")
-    run, sizes = made.run, []
+    start, sizes = made.start, []
 
-    def greedy(pixels: torch.Tensor) -> Outputs:
+    def greedy(pixels: torch.Tensor) -> Callable[[], Outputs]:
         sizes.append(len(pixels))
-        if len(pixels) > 1:
-            torch.empty(torch.cuda.get_device_properties(0).total_memory * 2, dtype=torch.uint8, device=CUDA)
-        return run(pixels)
+        if len(pixels) > 1 and when == "started":
+            no_memory()
+        answer = start(pixels)
 
-    made.run = greedy  # type: ignore[method-assign]
+        def waited() -> Outputs:
+            if len(pixels) > 1:
+                no_memory()
+            return answer()
+
+        return waited
+
+    made.start = greedy  # type: ignore[method-assign]
     with ThreadPoolExecutor(2) as pool:
         pipeline = Pipeline(Decoder(loaded.data_config, max_pixels=10**6), made, pool)
         image = pictures.encoded(pictures.gradient(), "PNG")
@@ -239,6 +252,17 @@ def test_out_of_memory_on_the_device_splits_the_batch_and_answers(loaded: model.
     assert all(isinstance(result, Predictions) for result in results)
     assert [result.embedding.device for result in results] == [CPU, CPU]
     assert [result.activation_maps.maps.shape for result in results] == [(1, 8, 8)] * 2
+
+
+def test_a_batch_in_parts_is_answered_as_each_image_alone(loaded: model.LoadedModel) -> None:
+    made = engine.build(loaded, device=CUDA, buckets=(1, 8, 16, 32), backend="graphs")
+    assert made.ahead == 8
+    images = [pictures.encoded(pictures.gradient().rotate(11 * turn), "PNG") for turn in range(27)]
+    with ThreadPoolExecutor(4) as pool:
+        pipeline = Pipeline(Decoder(loaded.data_config, max_pixels=10**6), made, pool)
+        [together] = pipeline.classify([Request(tuple(images), top_k=5)], Facts(0.0))
+        alone = [pipeline.classify([Request((image,), top_k=5)], Facts(0.0))[0][0] for image in images]
+    assert [result.indices for result in together] == [result.indices for result in alone]
 
 
 def test_a_lost_cuda_context_ends_the_worker() -> None:

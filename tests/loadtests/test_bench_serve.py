@@ -15,6 +15,8 @@ import psutil
 import pytest
 from PIL import Image
 
+from tests.e2e.running import until
+
 LOADTESTS = Path(__file__).parents[2] / "loadtests"
 MODULES = ("load", "rows", "figures", "goals", "waterfall", "picture", "report", "side", "turns")
 
@@ -38,13 +40,13 @@ def run(bench: Any) -> list[Any]:
     rows = []
     for number, slow in ((1, 1.0), (2, 2.0)):
         rows += [
-            row(bench, bench.rows.IN_PROCESS, "batch 1", number=number, p50_ms=10, mean_ms=10),
+            row(bench, bench.rows.IN_PROCESS, "batch 1", number=number, of_photos_ms=10, mean_ms=10),
             row(bench, bench.rows.IN_PROCESS, "batch 8", number=number, images_per_second=100 / slow),
             row(bench, bench.goals.NULL, "32 callers", number=number, server_cpu_ms=1.5),
         ]
         for side in ("gRPC", "REST"):
             rows += [
-                row(bench, side, "1 caller", number=number, p50_ms=13 * slow),
+                row(bench, side, "1 caller", number=number, of_photos_ms=13 * slow),
                 row(bench, side, "32 callers", number=number, images_per_second=95 / slow, memory_mb=1000),
                 row(bench, side, "70 % evenly", number=number, p99_ms=25),
                 row(bench, side, "70 % Poisson", number=number, p99_ms=60),
@@ -97,11 +99,11 @@ async def test_an_open_loop_counts_from_when_a_call_was_due(bench: Any) -> None:
     assert found.latencies[-1] > 0.3 - 0.02  # the tenth, due at 0.18, waits for nine others: until 0.5
 
 
-async def test_a_call_that_fails_ends_the_benchmark(bench: Any) -> None:
+async def test_a_call_that_fails_ends_the_load(bench: Any) -> None:
     async def call(_image: bytes) -> dict[str, float]:
         raise RuntimeError("500")
 
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ExceptionGroup):
         await bench.load.closed(call, [b""], callers=1, seconds=1)
     with pytest.raises(ExceptionGroup):
         await bench.load.open_loop(call, [b""], due=bench.load.even(10), seconds=1)
@@ -147,7 +149,7 @@ def test_goals_are_judged_by_the_median_and_shown_with_the_best(bench: Any) -> N
     p99 = "p99 in an open loop at {} / in-process time of a batch of one, gRPC"
     assert found[p99.format("70 % evenly")].met
     assert not found[p99.format("70 % Poisson")].met
-    assert found["CPU time of a request outside model and decode"].median == 1.5
+    assert found["CPU time of a request without model and decode"].median == 1.5
     assert found["memory of JVM, worker and gateway under load"].median == 1.0
 
 
@@ -168,7 +170,7 @@ def test_processes_of_others_are_stopped_for_the_time_of_a_turn(bench: Any) -> N
             with bench.turns.running_alone(sides[0], sides):
                 assert psutil.Process(other.pid).status() == psutil.STATUS_STOPPED
                 assert psutil.Process(mine.pid).status() != psutil.STATUS_STOPPED
-            assert psutil.Process(other.pid).status() != psutil.STATUS_STOPPED
+            until(lambda: psutil.Process(other.pid).status() != psutil.STATUS_STOPPED, 10)
         finally:
             mine.kill()
             other.kill()
