@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from swin_handler.engine.forward import AnySize
 from swin_handler.engine.native_library import STEPS, Network
 
 from . import ours
@@ -82,7 +83,8 @@ def profile(
 def _native(subject: Subject, setting: Setting) -> Callable[[], Profile]:
     forward = ours.forward("native", subject.loaded(), subject, setting)
     # The engine has no use for stopwatches, so its forward pass keeps the network that has them to itself.
-    network: Network = inspect.getclosurevars(forward).nonlocals["network"]
+    assert isinstance(forward, AnySize)
+    network: Network = inspect.getclosurevars(forward.forward).nonlocals["network"]
 
     def run() -> Profile:
         network.profile()  # forgets what was counted before

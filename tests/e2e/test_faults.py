@@ -346,7 +346,7 @@ def crowded(store: Path, tmp_path: Path) -> Iterator[Running]:
 async def test_callers_share_the_service_fairly_when_one_floods(crowded: Running) -> None:
     """Each caller has an address of its own; one keeps eight times as many images coming as the others."""
     large = io.BytesIO()  # tens of milliseconds to decode, a few kilobytes to send: the worker is what they share
-    Image.new("RGB", (2000, 1500)).save(large, "PNG")
+    Image.new("RGB", (3000, 2250)).save(large, "PNG")
     good = dict.fromkeys(("127.0.0.2", "127.0.0.3", "127.0.0.4"), 0)
     refused, ending = 0, False
 

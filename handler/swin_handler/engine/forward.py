@@ -25,7 +25,7 @@ class AnySize:
     """A Forward that also takes fewer images than its bucket has, so that none are added to fill it."""
 
     def __init__(self, forward: Forward) -> None:
-        self._forward = forward
+        self.forward = forward
 
     def __call__(self, pixels: torch.Tensor) -> Outputs:
-        return self._forward(pixels)
+        return self.forward(pixels)
