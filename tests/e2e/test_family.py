@@ -22,7 +22,8 @@ from sklearn.datasets import load_sample_image
 from tests.e2e.reflected import ReflectedClient
 from tests.e2e.running import SWINSERVE, Running, curl, service
 
-pytestmark = pytest.mark.timeout(900)  # an archive is built and a worker started for each, all for the first test
+# Eleven archives are built and eleven workers started, for the first test. Each model by itself is in tests/handler.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 CLASSIFY = "swinserve.v1.Classifier/Classify"
 INPUT_AND_MAP = {
@@ -37,13 +38,7 @@ INPUT_AND_MAP = {
     "convnext_atto": (224, 0),
 }
 """Built with random weights: side of the input, and of the class activation map (0: it has none)."""
-OFTEN = ("swin_tiny_patch4_window7_224", "shunted_tiny", "resnet50", "vit_small_patch16_224")
-"""One of each kind; the others take minutes more."""
 TREES = ["ash", "birch", "cedar"]
-
-
-def each(*names: str) -> list[Any]:
-    return [pytest.param(name, marks=[] if name in OFTEN else pytest.mark.slow) for name in names]
 
 
 def build(store: Path, *arguments: str | Path) -> None:
@@ -53,22 +48,18 @@ def build(store: Path, *arguments: str | Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """One service with all that the tests ask for, one without a head, and a second version with classes and a size of
-    its own.
-    """
-    wanted = {item.callspec.params.get("name") for item in request.session.items if hasattr(item, "callspec")}
-    names = [name for name in INPUT_AND_MAP if name in wanted or name in OFTEN]
+def family(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One service with all of them, one without a head, and a second version with classes and a size of its own."""
     store = tmp_path_factory.mktemp("family")
     (store / "labels").write_text("\n".join(TREES))
     save_file(timm.create_model("resnet18", num_classes=len(TREES)).state_dict(), store / "trees.safetensors")
     trees = ["resnet18", "--checkpoint", store / "trees.safetensors", "--labels", store / "labels"]
-    jobs: list[list[str | Path]] = [[name, "--random-weights"] for name in names]
+    jobs: list[list[str | Path]] = [[name, "--random-weights"] for name in INPUT_AND_MAP]
     jobs.append(["shunted_tiny", "--random-weights", "--no-head", "--image-size", "96x128", "--name", "embedder"])
     jobs.append([*trees, "--image-size", "64", "--name", "resnet50", "--model-version", "2.0"])
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda arguments: build(store, *arguments), jobs))
-    served = [*names, "resnet50@1.0", "embedder"]
+    served = [*INPUT_AND_MAP, "resnet50@1.0", "embedder"]
     served[served.index("resnet50")] = "resnet50@2.0"
     with service(tmp_path_factory.mktemp("run"), *served, "--model-store", store) as running:
         yield running
@@ -98,7 +89,7 @@ def numbers(tensor: dict[str, Any]) -> np.ndarray:
     return np.frombuffer(base64.b64decode(tensor["data"]), "<f4").reshape(tensor["shape"])
 
 
-@pytest.mark.parametrize("name", each(*INPUT_AND_MAP))
+@pytest.mark.parametrize("name", INPUT_AND_MAP)
 def test_each_model_answers_over_grpc_with_finite_scores(client: ReflectedClient, photo: Path, name: str) -> None:
     version = "1.0" if name == "resnet50" else ""
     answer = client.call(CLASSIFY, asked(photo, name, version, top_k=1000, embedding=True))
@@ -112,7 +103,7 @@ def test_each_model_answers_over_grpc_with_finite_scores(client: ReflectedClient
     assert embedding.std() > 0
 
 
-@pytest.mark.parametrize("name", each(*(name for name, (_, side) in INPUT_AND_MAP.items() if side)))
+@pytest.mark.parametrize("name", [name for name, (_, side) in INPUT_AND_MAP.items() if side])
 def test_the_mean_of_each_map_is_its_classs_logit(client: ReflectedClient, photo: Path, name: str) -> None:
     """Scores are the softmax of the logits, so they are the softmax of the maps' means."""
     version = "1.0" if name == "resnet50" else ""
@@ -166,16 +157,14 @@ def test_an_unknown_model_is_told_which_there_are(family: Running, client: Refle
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
     answer = json.loads(curl("--data-binary", f"@{photo}", f"{family.http}/v1/models/swin_giant:classify"))
     for told in (refused.value.details(), answer["error"]["message"]):
-        assert all(name in told for name in [*OFTEN, "resnet50@2.0", "embedder"])
+        assert all(name in told for name in [*INPUT_AND_MAP, "resnet50@2.0", "embedder"])
 
 
 def test_each_model_is_described_with_what_it_gives(client: ReflectedClient) -> None:
     models = client.call("swinserve.v1.Classifier/ListModels", {})["models"]
     described = {f"{model['name']}@{model['version']}": model for model in models}
-    served = [name for name in INPUT_AND_MAP if f"{name}@1.0" in described]
-    assert set(OFTEN) <= set(served)
-    for name in served:
-        model, (side, map_side) = described[f"{name}@1.0"], INPUT_AND_MAP[name]
+    for name, (side, map_side) in INPUT_AND_MAP.items():
+        model = described[f"{name}@1.0"]
         assert (model["input_height"], model["input_width"]) == (side, side)
         assert model.get("activation_map_height", 0) == map_side
         assert model["weights"] == "random"
