@@ -55,7 +55,8 @@ class Turns:
                                 turn = await self._turn(side, number)
                         found += [row(number, side.name, side.variant, *each) for each in turn]
                     bar.advance(task)
-                self.rows += found if number else []
+                if number:
+                    self.rows.extend(found)
 
     @contextmanager
     def _failing(self, bar: Progress, may_fail: bool) -> Iterator[None]:

@@ -174,3 +174,30 @@ def test_processes_of_others_are_stopped_for_the_time_of_a_turn(bench: Any) -> N
         finally:
             mine.kill()
             other.kill()
+
+
+async def test_everybody_has_a_turn_each_round_and_a_peer_that_fails_none(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench.turns, "WARM_SECONDS", 0.01)
+
+    async def call(_image: bytes) -> dict[str, float]:
+        await asyncio.sleep(0.001)
+        return {"queue": 0.5}
+
+    async def broken(_image: bytes) -> dict[str, float]:
+        raise RuntimeError("out of order")
+
+    ceiling = SimpleNamespace(measure=lambda **_: bench.load.Measured(1.0, [0.01] * 8, [0] * 8, [{}], {"worker": 0.1}))
+    side = bench.side.Side
+    peers = [
+        bench.side.always(side(name, "as documented", each, {})) for name, each in (("good", call), ("bad", broken))
+    ]
+    turns = bench.turns.Turns([b"a", b"b"], rounds=2, seconds=0.05)
+    await turns.run([side("gRPC", "ours", call, {})], peers, ceiling)
+    rounds = {(row.side, row.variant, row.load): 0 for row in turns.rows}
+    for row in turns.rows:
+        rounds[row.side, row.variant, row.load] += 1
+    assert set(rounds.values()) == {2}
+    assert {each[0] for each in rounds} == {bench.rows.IN_PROCESS, "gRPC", "good"}
+    assert "out of order" in capsys.readouterr().out
