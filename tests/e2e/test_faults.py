@@ -368,13 +368,14 @@ async def test_callers_share_the_service_fairly_when_one_floods(crowded: Running
             transport = httpx.AsyncHTTPTransport(local_address=address, limits=limits)
             client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, timeout=60))
             calls += [asyncio.create_task(call(client, address)) for _ in range(count)]
-        await asyncio.sleep(3)
+        await asyncio.sleep(12)  # what came before a rate was known has met its deadline of 10 s
         before = dict(good)
-        await asyncio.sleep(8)
+        async with asyncio.timeout(90):  # so many answers, however slow the machine: a batch more or less decides nothing
+            while sum(good.values()) - sum(before.values()) < 120:
+                await asyncio.sleep(0.1)
         served = {address: good[address] - before[address] for address in good}
         ending = True
         await asyncio.gather(*calls)
-    print(f"192, 24 and 24 images kept coming: answers in 8 s {served}, {refused} refused")
+    print(f"192, 24 and 24 images kept coming: answers {served}, {refused} refused")
     assert refused
-    assert min(served.values()) > 10
     assert max(served.values()) <= 1.5 * min(served.values())
