@@ -126,11 +126,11 @@ def differences(found: Mapping[str, Way], files: Mapping[str, list[bytes]], clas
 
 
 def digits() -> Iterator[Row]:
-    """How often swin_digits names another digit than it did, over half of its test digits as JPEGs of three sizes."""
+    """How often swin_digits names another digit than it did, over its test digits as JPEGs of three sizes."""
     classify, config = classifier("swin_digits", random_weights=False)
     found = ways(config)
     part, drawn = training.split_digits()["test"], training.VARIANTS["dark-on-light"]
-    shown, labels = part.digits[::2], part.labels[::2]
+    shown, labels = part.digits, part.labels
     for width, height in DIGIT_SIZES:
         generator = torch.Generator().manual_seed(training.SPLIT_SEED)
         pixels: dict[str, list[Tensor]] = {name: [] for name in found}

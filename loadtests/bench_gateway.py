@@ -50,7 +50,7 @@ def null_archive(folder: Path, *, batch_size: int = 32) -> Path:
     """The default model's archive with its entry replaced by null_entry.py."""
     archive = folder / "null.mar"
     with (
-        zipfile.ZipFile(build("swin_digits", folder / "store", "--batch-size", str(batch_size))) as source,
+        zipfile.ZipFile(build("swin_digits", folder / "store", "--no-tune", "--batch-size", str(batch_size))) as source,
         zipfile.ZipFile(archive, "w") as target,
     ):
         for info in source.infolist():

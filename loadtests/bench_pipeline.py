@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -32,6 +32,8 @@ from swin_handler.engine import BatchEngine
 from swin_handler.request import Request
 
 ENGINE, DECODE, BOTH = "engine", "decode", "pipeline"
+KEPT = 0.8
+"""Of the engine's rate, which the pipeline is asked to keep on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Round:
     dtype: str
     device: str
     threads: int
+    decode_threads: int
+    """0: nothing is decoded."""
     batch: int
     what: str
     round: int
@@ -52,7 +56,6 @@ class Subject:
     name: str
     engine: BatchEngine
     decoder: Decoder
-    pool: ThreadPoolExecutor
     device: torch.device
     threads: int
 
@@ -63,21 +66,20 @@ class Subject:
         torch.set_num_threads(threads)
         ours = Model.make(name, batch=1).loaded()
         made = engine.build(ours, device=device, buckets=_buckets(batches), backend=backend, threads=threads)
-        decoder = Decoder(ours.data_config, max_pixels=50_000_000)
-        return cls(name, made, decoder, ThreadPoolExecutor(threads), device, threads)
+        return cls(name, made, Decoder(ours.data_config, max_pixels=50_000_000), device, threads)
 
-    def work(self, batch: int) -> dict[str, Callable[[], object]]:
-        """One batch of each; the files take turns."""
+    def work(self, batch: int, pools: Mapping[int, Executor]) -> dict[tuple[str, int], Callable[[], object]]:
+        """One batch of each, by what and decode threads; the files take turns."""
         turns = itertools.cycle(photos.mixed())
         pixels = torch.stack([self.decoder(file).pixels for file in itertools.islice(turns, batch)])
-        pipeline = Pipeline(self.decoder, self.engine, self.pool)
-        return {
-            ENGINE: lambda: self.engine.run(pixels),
-            DECODE: lambda: list(self.pool.map(self.decoder, itertools.islice(turns, batch))),
-            BOTH: lambda: pipeline.classify(
+        found: dict[tuple[str, int], Callable[[], object]] = {(ENGINE, 0): lambda: self.engine.run(pixels)}
+        for threads, pool in pools.items():
+            pipeline = Pipeline(self.decoder, self.engine, pool)
+            found[DECODE, threads] = lambda pool=pool: list(pool.map(self.decoder, itertools.islice(turns, batch)))
+            found[BOTH, threads] = lambda pipeline=pipeline: pipeline.classify(
                 [Request((file,), 5) for file in itertools.islice(turns, batch)], Facts(time.monotonic())
-            ),
-        }
+            )
+        return found
 
 
 def _buckets(batches: Sequence[int]) -> list[int]:
@@ -85,31 +87,44 @@ def _buckets(batches: Sequence[int]) -> list[int]:
     return [1 << power for power in range(max(batches).bit_length())]
 
 
-def measure(subject: Subject, batch: int, rounds: int, seconds: float) -> list[Round]:
-    work, found = subject.work(batch), []
+def measure(subject: Subject, batch: int, pools: Mapping[int, Executor], rounds: int, seconds: float) -> list[Round]:
+    work, found = subject.work(batch, pools), []
     for number in track(range(rounds + 1), f"batch {batch}"):
-        for what in sorted(work, reverse=bool(number % 2)):
+        for what, decode_threads in sorted(work, reverse=bool(number % 2)):
             images, begin = 0, time.perf_counter()
             while (taken := time.perf_counter() - begin) < seconds:
-                work[what]()
+                work[what, decode_threads]()
                 images += batch
             if number:  # round 0 warms up
                 known = (subject.name, subject.engine.backend, subject.engine.dtype, subject.device.type)
-                found.append(Round(*known, subject.threads, batch, what, number, images / taken))
+                found.append(Round(*known, subject.threads, decode_threads, batch, what, number, images / taken))
     return found
 
 
 def report(rounds: Sequence[Round]) -> Table:
-    table = Table("batch", *(f"{what}, images/s" for what in (ENGINE, DECODE, BOTH)), "pipeline / engine", "bound by")
-    for batch in sorted({each.batch for each in rounds}):
-        rates = {what: [r.images_per_second for r in rounds if (r.batch, r.what) == (batch, what)] for what in WHAT}
+    """Best (median); whether both together keep four fifths of the engine, or else what bounds them."""
+    columns = [f"{what}, images/s" for what in (ENGINE, DECODE, BOTH)]
+    table = Table("batch", "decode threads", *columns, "pipeline / engine", "verdict")
+    for batch, threads in sorted({(each.batch, each.decode_threads) for each in rounds if each.decode_threads}):
+        rates = {
+            what: [
+                each.images_per_second
+                for each in rounds
+                if (each.batch, each.what) == (batch, what) and each.decode_threads in (0, threads)
+            ]
+            for what in (ENGINE, DECODE, BOTH)
+        }
         shown = (f"{max(each):.1f} ({statistics.median(each):.1f})" for each in rates.values())
         middle = {what: statistics.median(each) for what, each in rates.items()}
-        table.add_row(str(batch), *shown, f"{middle[BOTH] / middle[ENGINE]:.2f}", min((ENGINE, DECODE), key=middle.get))
+        share = middle[BOTH] / middle[ENGINE]
+        if share >= KEPT:
+            verdict = f"at least {KEPT:g} of the engine"
+        elif middle[DECODE] < middle[ENGINE]:
+            verdict = "bound by decoding"
+        else:
+            verdict = "the same CPUs decode and compute" if rounds[0].device == "cpu" else "bound by neither"
+        table.add_row(str(batch), str(threads), *shown, f"{share:.2f}", verdict)
     return table
-
-
-WHAT = (ENGINE, DECODE, BOTH)
 
 
 @click.command()
@@ -118,14 +133,24 @@ WHAT = (ENGINE, DECODE, BOTH)
 @click.option(
     "--backend", type=click.Choice(BACKENDS), default="auto", show_default=True, help="auto: the safe default"
 )
+@click.option("--decode-threads", type=click.IntRange(1), multiple=True, help="as many as there are CPUs by default")
 @click.option("--rounds", default=7, show_default=True)
 @click.option("--seconds", default=2.0, show_default=True, help="of each in each round")
 @click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
-def main(name: str, batches: Sequence[int], backend: str, rounds: int, seconds: float, output: Path) -> None:
+def main(
+    name: str,
+    batches: Sequence[int],
+    backend: str,
+    decode_threads: Sequence[int],
+    rounds: int,
+    seconds: float,
+    output: Path,
+) -> None:
     """Measure what a worker makes of JPEGs without a server."""
     batches = batches or (1, 8, 64)
     subject = Subject.make(name, batches, backend)
-    found = [each for batch in batches for each in measure(subject, batch, rounds, seconds)]
+    pools = {threads: ThreadPoolExecutor(threads) for threads in decode_threads or [subject.threads]}
+    found = [each for batch in batches for each in measure(subject, batch, pools, rounds, seconds)]
     Console(width=120).print(report(found))
     print(write([asdict(each) for each in found], "pipeline", output))
 

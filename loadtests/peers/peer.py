@@ -40,20 +40,6 @@ class Running:
     log: Path
     """Until it is stopped."""
 
-    def processes(self) -> list[psutil.Process]:
-        """The server and all that it started."""
-        server = psutil.Process(self.pid)
-        return [server, *server.children(recursive=True)]
-
-    def pause(self) -> None:
-        """Until `resume` it takes no CPU: LitServe, for one, takes a tenth of a core while nobody asks."""
-        for process in self.processes():
-            process.suspend()
-
-    def resume(self) -> None:
-        for process in self.processes():
-            process.resume()
-
 
 @dataclass(frozen=True)
 class Peer:

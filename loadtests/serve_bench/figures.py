@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from .rows import Row
@@ -25,9 +26,17 @@ class Figures:
         values = self._values(side, load, what, variant)
         return max(values) if what == "images_per_second" else min(values)
 
-    def both(self, of: Callable[[Callable[..., float]], float]) -> tuple[float, float]:
-        """A figure made of others, from their best and from their medians."""
-        return of(self.best), of(self.median)
+    def by_round(self, of: Callable[[Figures], float]) -> list[float]:
+        """A figure made of others, of each round alone; rounds in which one of them is missing are left out."""
+        found = []
+        for number in dict.fromkeys(row.round for row in self.rows):
+            with suppress(KeyError):
+                found.append(of(Figures([row for row in self.rows if row.round == number])))
+        return found
+
+    def under(self, load: str) -> list[tuple[str, str]]:
+        """(side, variant) of those that have been measured under it."""
+        return [each for each in self.sides() if load in self.loads(*each)]
 
     def sides(self) -> list[tuple[str, str]]:
         """(side, variant) in the order of the first round."""

@@ -1,8 +1,9 @@
-"""Figures -> the goals of serving, each with what was asked and what was found."""
+"""Figures -> the goals of serving, each with what was asked and what was found in every round."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import statistics
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .figures import Figures
@@ -14,81 +15,71 @@ MANY = "32 callers"
 NULL = "gRPC, no model"
 """The side whose model does nothing: all of its CPU time is what serving costs."""
 SIDES = ("gRPC", "REST")
-Of = Callable[..., float]
-"""Figures.best or Figures.median"""
 
 
 @dataclass(frozen=True)
 class Goal:
     what: str
-    asked: str
-    best: float
-    """Of the rounds, and"""
-    median: float
+    asked: float
+    at_least: bool
+    """Else at most."""
+    rounds: Sequence[float]
+    """What was found in each."""
     unit: str = ""
-    met: bool = True
-    """By the median."""
+
+    @property
+    def best(self) -> float:
+        return max(self.rounds) if self.at_least else min(self.rounds)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.rounds)
+
+    @property
+    def met(self) -> bool:
+        """By the median."""
+        return self.median >= self.asked if self.at_least else self.median <= self.asked
 
 
 def goals(figures: Figures) -> Iterator[Goal]:
     for side in SIDES:
-        yield _at_least(
-            f"throughput at 32 callers / in-process engine with decode, {side}",
-            0.90,
-            figures.both(lambda of, side=side: of(side, MANY, "images_per_second") / _ceiling(of)),
-        )
+        rounds = figures.by_round(lambda of, side=side: _rate(of, side) / _alone(of, "batch 8", "images_per_second"))
+        yield Goal(f"throughput at 32 callers / in-process engine with decode, {side}", 0.90, True, rounds)
     for side in SIDES:
-        yield _at_most(
-            f"p50 of one caller - in-process time of a batch of one, {side}",
-            4.0,
-            figures.both(
-                lambda of, side=side: of(side, "1 caller", "of_photos_ms") - of(IN_PROCESS, "batch 1", "of_photos_ms")
-            ),
-            "ms",
+        rounds = figures.by_round(
+            lambda of, side=side: of.median(side, "1 caller", "of_photos_ms") - _alone(of, "batch 1", "of_photos_ms")
         )
+        yield Goal(f"p50 of one caller - in-process time of a batch of one, {side}", 4.0, False, rounds, "ms")
     for variant, asked in ((DOCUMENTED, 2.0), (TUNED, 0.95)):
-        if peers := [side for side, found in figures.sides() if found == variant]:
-            yield _at_least(
-                f"throughput at 32 callers / best peer, {variant} ({_best_peer(figures, variant)}), REST",
-                asked,
-                figures.both(
-                    lambda of, peers=peers, variant=variant: (
-                        of("REST", MANY, "images_per_second")
-                        / max(of(peer, MANY, "images_per_second", variant=variant) for peer in peers)
-                    )
-                ),
+        if best := _best_peer(figures, variant):
+            rounds = figures.by_round(
+                lambda of, best=best, variant=variant: _rate(of, "REST") / _rate(of, best, variant)
             )
+            yield Goal(f"throughput at 32 callers / best peer, {variant} ({best}), REST", asked, True, rounds)
     for load in (EVEN, POISSON):
-        yield _at_most(
-            f"p99 in an open loop at {load} / in-process time of a batch of one, gRPC",
-            3.0,
-            figures.both(lambda of, load=load: of("gRPC", load, "p99_ms") / of(IN_PROCESS, "batch 1", "mean_ms")),
+        rounds = figures.by_round(
+            lambda of, load=load: of.median("gRPC", load, "p99_ms") / _alone(of, "batch 1", "mean_ms")
         )
+        yield Goal(f"p99 in an open loop at {load} / in-process time of a batch of one, gRPC", 3.0, False, rounds)
     if any(side == NULL for side, _ in figures.sides()):
-        found = figures.both(lambda of: of(NULL, MANY, "server_cpu_ms"))
-        yield _at_most("CPU time of a request without model and decode", 2.0, found, "ms")
-    yield _at_most(
-        "CPU time of a request - of an image in process, gRPC",
-        2.0,
-        figures.both(lambda of: of("gRPC", MANY, "server_cpu_ms") - of(IN_PROCESS, "batch 8", "server_cpu_ms")),
-        "ms",
+        rounds = figures.by_round(lambda of: of.median(NULL, MANY, "server_cpu_ms"))
+        yield Goal("CPU time of a request without model and decode", 2.0, False, rounds, "ms")
+    rounds = figures.by_round(
+        lambda of: of.median("gRPC", MANY, "server_cpu_ms") - _alone(of, "batch 8", "server_cpu_ms")
     )
-    memory = figures.both(lambda of: of("gRPC", MANY, "memory_mb") / 1000)
-    yield _at_most("memory of JVM, worker and gateway under load", 2.2, memory, "GB")
+    yield Goal("CPU time of a request - of an image in process, gRPC", 2.0, False, rounds, "ms")
+    rounds = figures.by_round(lambda of: of.median("gRPC", MANY, "memory_mb") / 1000)
+    yield Goal("memory of JVM, worker and gateway under load", 2.2, False, rounds, "GB")
 
 
-def _ceiling(of: Of) -> float:
-    return of(IN_PROCESS, "batch 8", "images_per_second")
+def _rate(of: Figures, side: str, variant: str | None = None) -> float:
+    return of.median(side, MANY, "images_per_second", variant=variant)
 
 
-def _best_peer(figures: Figures, variant: str) -> str:
-    peers = [side for side, found in figures.sides() if found == variant]
-    return max(peers, key=lambda peer: figures.median(peer, MANY, "images_per_second", variant=variant))
+def _alone(of: Figures, load: str, what: str) -> float:
+    return of.median(IN_PROCESS, load, what)
 
 
-def _at_least(what: str, asked: float, found: tuple[float, float], unit: str = "") -> Goal:
-    return Goal(what, f"≥ {asked:g}", *found, unit, met=found[1] >= asked)
-
-
-def _at_most(what: str, asked: float, found: tuple[float, float], unit: str = "") -> Goal:
-    return Goal(what, f"≤ {asked:g}", *found, unit, met=found[1] <= asked)
+def _best_peer(figures: Figures, variant: str) -> str | None:
+    peers = [side for side, found in figures.under(MANY) if found == variant]
+    return max(peers, key=lambda peer: _rate(figures, peer, variant), default=None)

@@ -38,7 +38,7 @@ async def served(
                 text = (await http.get(service.metrics)).text
                 return _total(text, "sum"), _total(text, "count")
 
-            yield [Side(label or name, OURS, calls[name], processes, request_seconds) for name in names]
+            yield [Side(label or name, OURS, calls[name], processes, request_seconds=request_seconds) for name in names]
 
 
 def _total(metrics: str, what: str) -> float:

@@ -19,7 +19,7 @@ _PART_COLOURS = ("#94a3b8", "#6d28d9", "#fbbf24", "#f59e0b", "#0f766e", "#c2410c
 
 def draw_throughput(figures: Figures, path: Path, title: str) -> None:
     """Raises ImportError when matplotlib is not installed."""
-    sides = [each for each in figures.sides() if each[0] not in (IN_PROCESS, NULL)]
+    sides = [each for each in figures.under(MANY) if each[0] not in (IN_PROCESS, NULL)]
     sides.sort(key=lambda each: figures.median(each[0], MANY, "images_per_second", variant=each[1]))
     page, axes = _page(len(sides), title)
     for place, (side, variant) in enumerate(sides):

@@ -34,7 +34,8 @@ def goals_table(goals: Iterable[Goal]) -> Table:
     table = Table("goal", "asked", "best", "median", "")
     for goal in goals:
         shown = (f"{value:.2f} {goal.unit}".strip() for value in (goal.best, goal.median))
-        table.add_row(goal.what, f"{goal.asked} {goal.unit}".strip(), *shown, "met" if goal.met else "missed")
+        asked = f"{'≥' if goal.at_least else '≤'} {goal.asked:g} {goal.unit}".strip()
+        table.add_row(goal.what, asked, *shown, "met" if goal.met else "missed")
     return table
 
 

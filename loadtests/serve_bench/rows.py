@@ -17,6 +17,7 @@ class Row:
     round: int
     side: str
     variant: str
+    version: str
     load: str
     images: int
     images_per_second: float
@@ -42,7 +43,7 @@ class Row:
     inference_ms: float
 
 
-def row(number: int, side: str, variant: str, load: str, found: Measured) -> Row:
+def row(number: int, side: str, variant: str, load: str, found: Measured, *, version: str = "") -> Row:
     images = len(found.latencies)
     ordered = sorted(found.latencies)
     server = {name: value for name, value in found.cpu_seconds.items() if name != "generator"}
@@ -50,6 +51,7 @@ def row(number: int, side: str, variant: str, load: str, found: Measured) -> Row
         round=number,
         side=side,
         variant=variant,
+        version=version,
         load=load,
         images=images,
         images_per_second=found.images_per_second,

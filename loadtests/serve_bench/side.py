@@ -26,6 +26,8 @@ class Side:
     call: Call
     processes: Mapping[str, psutil.Process]
     """One alone stands for its children too."""
+    version: str = ""
+    """Of a peer's packages."""
     request_seconds: Callable[[], Awaitable[tuple[float, float]]] = untold
     """(sum, count) of the calls so far, as the server itself times them."""
 

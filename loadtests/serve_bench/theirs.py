@@ -11,7 +11,7 @@ import httpx
 import psutil
 from peers.peer import Peer
 
-from .load import Call, Stages, closed
+from .load import Call, Stages, warm
 from .side import CALLERS, DOCUMENTED, TUNED, Opening, Side
 
 VARIANTS = {"documented": DOCUMENTED, "tuned": TUNED}
@@ -30,8 +30,9 @@ async def _open(model: Path, peer: Peer, images: Sequence[bytes]) -> AsyncIterat
     with peer.serving(model, images[0]) as running:
         async with httpx.AsyncClient(timeout=_PATIENCE, limits=limits) as http:
             call = _call(http, running.url, peer, images)
-            await closed(call, images, callers=max(CALLERS), seconds=_COLD_SECONDS)
-            yield Side(peer.name, VARIANTS[peer.variant], call, {"server": psutil.Process(running.pid)})
+            await warm(call, images, callers=max(CALLERS), seconds=_COLD_SECONDS)
+            version = ", ".join(f"{name} {number}" for name, number in peer.versions().items())
+            yield Side(peer.name, VARIANTS[peer.variant], call, {"server": psutil.Process(running.pid)}, version)
 
 
 def _call(http: httpx.AsyncClient, url: str, peer: Peer, images: Sequence[bytes]) -> Call:

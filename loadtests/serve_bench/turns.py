@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -13,7 +13,7 @@ import psutil
 from rich.progress import Progress
 
 from .in_process import InProcess
-from .load import Measured, accounted, closed, even, open_loop, poisson
+from .load import Measured, accounted, closed, even, open_loop, poisson, warm
 from .rows import IN_PROCESS, Row, row
 from .side import CALLERS, OURS, Opening, Side, always
 
@@ -38,7 +38,7 @@ class Turns:
     async def run(self, ours: Sequence[Side], theirs: Sequence[Opening], ceiling: InProcess) -> None:
         """Round 0 warms our own up and is not kept; peers are started for each turn, and warmed then.
 
-        A peer that fails has no rows of that round, and its reason is printed.
+        A peer that fails has no more rows of that round, and its reason is printed.
         """
         with Progress() as bar:
             task = bar.add_task("rounds", total=(self.rounds + 1) * len(ours) + self.rounds * len(theirs))
@@ -52,8 +52,10 @@ class Turns:
                         async with opening() as side:
                             bar.update(task, description=f"{side.name}, {side.variant}")
                             with running_alone(side, ours):
-                                turn = await self._turn(side, number)
-                        found += [row(number, side.name, side.variant, *each) for each in turn]
+                                async for load, measured in self._turn(side, number):
+                                    found.append(
+                                        row(number, side.name, side.variant, load, measured, version=side.version)
+                                    )
                     bar.advance(task)
                 if number:
                     self.rows.extend(found)
@@ -73,20 +75,20 @@ class Turns:
             found = ceiling.measure(batch=batch, seconds=self.seconds if number else 1.0)
             yield row(number, IN_PROCESS, OURS, f"batch {batch}", found)
 
-    async def _turn(self, side: Side, number: int) -> list[tuple[str, Measured]]:
+    async def _turn(self, side: Side, number: int) -> AsyncIterator[tuple[str, Measured]]:
+        """(load, what was found), as soon as it is."""
         seconds = self.seconds if number else 1.0
-        await closed(side.call, self.images, callers=max(CALLERS), seconds=WARM_SECONDS)
-        found = []
+        await warm(side.call, self.images, callers=max(CALLERS), seconds=WARM_SECONDS)
         for callers in CALLERS:
             load = closed(side.call, self.images, callers=callers, seconds=seconds)
-            found.append(("1 caller" if callers == 1 else f"{callers} callers", await self._of(side, load)))
-        rate = SHARE * found[-1][1].images_per_second
+            found = await self._of(side, load)
+            yield "1 caller" if callers == 1 else f"{callers} callers", found
+        rate = SHARE * found.images_per_second
         arrivals = {EVEN: even(rate)} | ({POISSON: poisson(rate, number)} if side.variant == OURS else {})
         for name, due in arrivals.items():
             longer = OPEN * seconds if side.variant == OURS else seconds
             load = open_loop(side.call, self.images, due=due, seconds=longer)
-            found.append((name, await self._of(side, load)))
-        return found
+            yield name, await self._of(side, load)
 
     async def _of(self, side: Side, load: object) -> Measured:
         before = await side.request_seconds()

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 from PIL import Image
@@ -30,13 +31,11 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def row(bench: Any, side: str, load: str, *, variant: str = "ours", number: int = 1, **values: float) -> Any:
     zeros = dict.fromkeys(bench.figures.MEASURES, 0.0)
-    return bench.rows.Row(
-        **{**zeros, "round": number, "side": side, "variant": variant, "load": load, "images": 9, **values}
-    )
+    return bench.rows.Row(round=number, side=side, variant=variant, version="", load=load, images=9, **(zeros | values))
 
 
 def run(bench: Any) -> list[Any]:
-    """A run of two rounds, one of which was slow."""
+    """A run of two rounds, one of which was slow for us; a peer failed in it."""
     rows = []
     for number, slow in ((1, 1.0), (2, 2.0)):
         rows += [
@@ -52,8 +51,10 @@ def run(bench: Any) -> list[Any]:
                 row(bench, side, "70 % Poisson", number=number, p99_ms=60),
             ]
         for variant, rate in (("as documented", 40), ("with our engine", 98)):
-            rows.append(row(bench, "LitServe", "32 callers", variant=variant, number=number, images_per_second=rate))
             rows.append(row(bench, "mosec", "32 callers", variant=variant, number=number, images_per_second=rate / 2))
+            if number == 1:
+                found = row(bench, "LitServe", "32 callers", variant=variant, number=number, images_per_second=rate)
+                rows.append(found)
     return rows
 
 
@@ -141,11 +142,11 @@ def test_goals_are_judged_by_the_median_and_shown_with_the_best(bench: Any) -> N
     of_ceiling = found["throughput at 32 callers / in-process engine with decode, gRPC"]
     assert (of_ceiling.best, of_ceiling.median, of_ceiling.met) == (0.95, pytest.approx(0.95), True)
     lone = found["p50 of one caller - in-process time of a batch of one, gRPC"]
-    assert (lone.best, lone.median, lone.met) == (3, 9.5, False)
+    assert (lone.rounds, lone.best, lone.median, lone.met) == ([3, 16], 3, 9.5, False)
     documented = found["throughput at 32 callers / best peer, as documented (LitServe), REST"]
-    assert (documented.best, documented.met) == (95 / 40, False)  # the median round was 71 a second
+    assert (documented.rounds, documented.met) == ([95 / 40], True)  # of the round that has it
     tuned = found["throughput at 32 callers / best peer, with our engine (LitServe), REST"]
-    assert (tuned.best, tuned.met) == (pytest.approx(95 / 98), False)
+    assert (tuned.best, tuned.met) == (pytest.approx(95 / 98), True)
     p99 = "p99 in an open loop at {} / in-process time of a batch of one, gRPC"
     assert found[p99.format("70 % evenly")].met
     assert not found[p99.format("70 % Poisson")].met
@@ -185,13 +186,15 @@ async def test_everybody_has_a_turn_each_round_and_a_peer_that_fails_none(
         await asyncio.sleep(0.001)
         return {"queue": 0.5}
 
-    async def broken(_image: bytes) -> dict[str, float]:
-        raise RuntimeError("out of order")
+    async def overtaxed(image: bytes) -> dict[str, float]:
+        if len(asyncio.all_tasks()) > 30:
+            raise httpx.HTTPError("too many callers")
+        return await call(image)
 
     ceiling = SimpleNamespace(measure=lambda **_: bench.load.Measured(1.0, [0.01] * 8, [0] * 8, [{}], {"worker": 0.1}))
     side = bench.side.Side
     peers = [
-        bench.side.always(side(name, "as documented", each, {})) for name, each in (("good", call), ("bad", broken))
+        bench.side.always(side(name, "as documented", each, {})) for name, each in (("good", call), ("bad", overtaxed))
     ]
     turns = bench.turns.Turns([b"a", b"b"], rounds=2, seconds=0.05)
     await turns.run([side("gRPC", "ours", call, {})], peers, ceiling)
@@ -199,5 +202,8 @@ async def test_everybody_has_a_turn_each_round_and_a_peer_that_fails_none(
     for row in turns.rows:
         rounds[row.side, row.variant, row.load] += 1
     assert set(rounds.values()) == {2}
-    assert {each[0] for each in rounds} == {bench.rows.IN_PROCESS, "gRPC", "good"}
-    assert "out of order" in capsys.readouterr().out
+    loads = {name: {load for side, _, load in rounds if side == name} for name in ("gRPC", "good", "bad")}
+    assert loads["good"] == {"1 caller", "8 callers", "32 callers", "70 % evenly"}
+    assert loads["gRPC"] == loads["good"] | {"70 % Poisson"}
+    assert loads["bad"] == {"1 caller", "8 callers"}
+    assert "too many callers" in capsys.readouterr().out
