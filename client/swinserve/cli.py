@@ -32,6 +32,7 @@ EXTRAS = {
     "info": Extra("Describe a model: size, cost, preprocessing, where its weights come from.", "serve"),
     "models": Extra("List the models that can be built, and those that are.", "serve"),
     "serve": Extra("Start the service: TorchServe behind its gateway.", "serve"),
+    "token": Extra("Make a bearer token: shows it once, and what the service's token file needs.", "serve"),
     "tune": Extra("Time the backends that can serve an archive, and keep the fastest.", "serve"),
 }
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from swin_gateway.errors import ServingError
 from swin_gateway.model import ServedModel
 from swin_gateway.options import Options
+from swin_gateway.quota import UNLIMITED, Quota
 from swin_gateway.tracing import NO_TRACE, Trace
 from swin_proto import CONTRACT_VERSION
 from swin_proto.v1.classifier_pb2 import ImageResult, Timing
@@ -25,7 +26,8 @@ class Call:
     timeout: float | None
     request_id: str
     caller: str = ""
-    """Who shares the queue fairly with others: an address, without the port."""
+    """Who shares the queue fairly with others: a token's name, or an address without the port."""
+    quota: Quota = UNLIMITED
     trace: Trace = NO_TRACE
 
 

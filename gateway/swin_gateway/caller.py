@@ -1,4 +1,4 @@
-"""An address as gRPC or REST names it -> whose call this is: one caller is one host, over both protocols."""
+"""An address as gRPC or REST names it -> whose call this is without tokens: one caller is one host, over both."""
 
 from __future__ import annotations
 

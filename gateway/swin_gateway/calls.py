@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from swin_gateway import stages
+from swin_gateway.access import EVERYBODY, Grant
 from swin_gateway.access_log import AccessLog
 from swin_gateway.errors import Draining, InternalError, ServingError
 from swin_gateway.metrics import Metrics
@@ -44,6 +45,7 @@ class Served:
     outcome: str = ""
     """Empty until it is known; a call that ends without one was cancelled by its caller."""
     error: ServingError | None = None
+    grant: Grant = EVERYBODY
     trace: Trace = NO_TRACE
     response: ClassifyResponse | None = None
     streamed: Counter[str] = field(default_factory=Counter)
@@ -64,7 +66,7 @@ class Served:
 
     def facts(self, protocol: str, seconds: float) -> dict[str, object]:
         """What is known of it when it has ended, for the log."""
-        known = {"method": self.method, "model": self.model, "trace_id": self.trace.id}
+        known = {"method": self.method, "model": self.model, "token": self.grant.name, "trace_id": self.trace.id}
         facts: dict[str, object] = {"request_id": self.request_id, "protocol": protocol, "seconds": round(seconds, 6)}
         facts |= {key: each for key, each in known.items() if each}
         if self.error is not None:

@@ -69,6 +69,10 @@ class Classifier:
             ServingError: the call as a whole is refused, or its only image failed.
         """
         accepted = self._accept(call)
+        with call.quota.holding(len(call.images)):
+            return await self._all(accepted, call)
+
+    async def _all(self, accepted: Accepted, call: Call) -> ClassifyResponse:
         model = accepted.model
         checked = [self._checked(model, image) for image in call.images]
         good = [image for image, error in zip(call.images, checked, strict=True) if error is None]
@@ -94,6 +98,10 @@ class Classifier:
             ServingError: the image is refused before it reaches the queue.
         """
         accepted = self._accept(call)
+        async with call.quota.holding_one(accepted.deadline):
+            return accepted.model, await self._one_of_many(accepted, call)
+
+    async def _one_of_many(self, accepted: Accepted, call: Call) -> Classified:
         model = accepted.model
         (image,) = call.images
         if error := self._checked(model, image):
@@ -104,7 +112,7 @@ class Classifier:
             model.metrics.image(error.outcome)
             raise
         try:
-            return model, await self._one(accepted, image, place)
+            return await self._one(accepted, image, place)
         finally:
             place.leave()
 

@@ -19,7 +19,8 @@ from swin_gateway.archive import find_archives
 from swin_gateway.errors import StartError
 from swin_gateway.log import configure_logging
 from swin_gateway.service import Service, ServiceFailed
-from swin_gateway.settings import PREFIX, ServeSettings
+from swin_gateway.listening import address
+from swin_gateway.settings import PREFIX, SECRETS, ServeSettings
 
 log = structlog.get_logger("swinserve")
 
@@ -27,15 +28,16 @@ EXIT_ENDED, EXIT_CANNOT_START, EXIT_INTERRUPTED = 1, 2, 130
 
 EPILOG = (
     "Every option can also be set as an environment variable or in the TOML file: flag > environment > file > default. "
+    f"Secrets have no flag: {', '.join(PREFIX + name.upper() for name in sorted(SECRETS))} (or --token-file). "
     "Exit codes: 0 drained after SIGTERM or ctrl-C, 1 TorchServe ended or a model cannot be loaded any more, "
     "2 cannot start, 130 interrupted a second time."
 )
 
 
 def _options(command: click.Command) -> click.Command:
-    """One flag per field of the settings, so that nothing can be set that --help does not list."""
+    """One flag per field of the settings, so that all that can be set is in --help; secrets are named in EPILOG."""
     for name, field in ServeSettings.model_fields.items():
-        if name != "models":
+        if name != "models" and name not in SECRETS:
             command.params.append(click.Option([f"--{name.replace('_', '-')}"], help=_help(name, field)))
     return command
 
@@ -141,12 +143,13 @@ def _announce(service: Service, settings: ServeSettings) -> None:
     log.info(
         "torchserve", rest=rest, metrics=f"{metrics}/metrics", grpc=f"{child.host}:{child.grpc_port}", pid=child.pid
     )
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
     names = ", ".join(f"{model.name}@{model.version}" for model in service.classifier.models)
+    s = "s" if settings.tls_cert else ""
+    metrics_address = address(settings.metrics_host or settings.host, service.metrics_port)
     try:
         click.echo(
-            f"swinserve serves {names} at http://{host}:{service.http_port} grpc://{host}:{service.grpc_port} "
-            f"metrics http://{host}:{service.metrics_port}/metrics"
+            f"swinserve serves {names} at http{s}://{address(settings.host, service.http_port)} "
+            f"grpc{s}://{address(settings.host, service.grpc_port)} metrics http{s}://{metrics_address}/metrics"
         )
     except OSError as error:  # a full disk, or nobody reads: no reason to end what serves
         log.warning("cannot write to stdout", error=str(error))

@@ -7,10 +7,13 @@ The adapters render these and nothing else; DESIGN: one table, two renderings.
      │    ├── TooLarge         413
      │    ├── UnsupportedType  415
      │    └── Undecodable      422
+     ├── Unauthenticated       401  UNAUTHENTICATED
+     ├── PermissionDenied      403  PERMISSION_DENIED
      ├── NotFound              404  NOT_FOUND
      │    └── ModelNotFound
      ├── Overloaded            429  RESOURCE_EXHAUSTED   + retry_after
      │    └── DeadlineUnreachable
+     ├── RateLimited           429  RESOURCE_EXHAUSTED   + retry_after
      ├── Cancelled             499  CANCELLED
      ├── InternalError         500  INTERNAL             fixed text
      ├── NotReady              503  UNAVAILABLE          + retry_after
@@ -63,6 +66,14 @@ class Undecodable(InvalidRequest):
     http, reason = 422, "UNDECODABLE"
 
 
+class Unauthenticated(ServingError):
+    http, grpc, reason = 401, StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"
+
+
+class PermissionDenied(ServingError):
+    http, grpc, reason = 403, StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"
+
+
 class NotFound(ServingError):
     http, grpc, reason = 404, StatusCode.NOT_FOUND, "NOT_FOUND"
 
@@ -78,6 +89,13 @@ class Overloaded(ServingError):
 
 class DeadlineUnreachable(Overloaded):
     reason = "DEADLINE_UNREACHABLE"
+
+
+class RateLimited(ServingError):
+    """More than a token's limits leave; the service itself may be idle."""
+
+    http, grpc, reason = 429, StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED"
+    retry_after = 1.0
 
 
 class Cancelled(ServingError):

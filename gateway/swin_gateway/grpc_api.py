@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
 from itertools import islice
-from typing import Any, Protocol
-
-import grpc
-import grpc.aio
-from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import ErrorInfo, RequestInfo, RetryInfo
-from google.rpc.status_pb2 import Status
+from typing import Any
 
 from swin_gateway import caller
+from swin_gateway.access import OPEN, Access, Grant
 from swin_gateway.call import Call
 from swin_gateway.calls import OK, Calls, Served
 from swin_gateway.classifier import Classifier
-from swin_gateway.errors import DeadlineExceeded, Draining, ServingError
+from swin_gateway.errors import Draining, ServingError
+from swin_gateway.grpc_frame import ServicerContext, headers_of, serving
 from swin_gateway.options import DEFAULT_TOP_K, Options
-from swin_gateway.request_id import REQUEST_ID, request_id_from
 from swin_gateway.result import image_result
+from swin_gateway.tokens import Scope
 from swin_proto.v1.classifier_pb2 import (
     ClassifyRequest,
     ClassifyResponse,
@@ -40,24 +33,15 @@ STREAM_WINDOW = 64
 """Images of one stream under way; reading stops there, and HTTP/2 flow control holds the caller back."""
 
 
-class ServicerContext(Protocol):
-    """What is used of grpc.aio's context (its own stub lacks half of it)."""
-
-    def invocation_metadata(self) -> Any: ...
-    def peer(self) -> str: ...
-    def time_remaining(self) -> float | None: ...
-    def set_trailing_metadata(self, metadata: Any) -> None: ...
-    async def send_initial_metadata(self, metadata: Any) -> None: ...
-    async def abort(self, code: grpc.StatusCode, details: str, trailing_metadata: Any = ()) -> None: ...
-
-
 class GrpcApi(ClassifierServicer):
-    def __init__(self, classifier: Classifier, calls: Calls) -> None:
+    def __init__(self, classifier: Classifier, calls: Calls, access: Access = OPEN) -> None:
         self._classifier = classifier
         self._calls = calls
+        self._access = access
 
     async def Classify(self, request: ClassifyRequest, context: Any) -> ClassifyResponse:  # noqa: N802
-        async with self._serving("Classify", context) as served:
+        async with serving(self._calls, "Classify", context) as served:
+            served.grant = self._grant(context, "classify")
             served.by(self._classifier.models.find(request.model, request.version))
             # One more than is taken: enough to be refused, however many a message holds.
             images = [image.content for image in islice(request.images, self._classifier.max_images + 1)]
@@ -69,8 +53,10 @@ class GrpcApi(ClassifierServicer):
     async def ClassifyStream(  # noqa: N802
         self, request_iterator: AsyncIterator[ClassifyStreamRequest], context: Any
     ) -> AsyncIterator[ClassifyStreamResponse]:
-        async with self._serving("ClassifyStream", context) as served:
-            stream = ImageStream(self._classifier, context, served)
+        async with serving(self._calls, "ClassifyStream", context) as served:
+            served.grant = self._grant(context, "classify")
+            # Asked for each image again: a stream may outlive its token.
+            stream = ImageStream(self._classifier, context, served, lambda: self._grant(context, "classify"))
             reader = asyncio.create_task(stream.read(request_iterator))
             try:
                 async for answer in stream.answers():
@@ -82,41 +68,35 @@ class GrpcApi(ClassifierServicer):
                 raise Draining("the service is shutting down; what it had read is answered, send the rest elsewhere")
 
     async def ListModels(self, request: ListModelsRequest, context: Any) -> ListModelsResponse:  # noqa: N802
-        async with self._serving("ListModels", context):
+        async with serving(self._calls, "ListModels", context) as served:
+            served.grant = self._grant(context, "metadata")
             models = self._classifier.models
             return ListModelsResponse(models=[models.describe(model.name, model.version) for model in models])
         raise AssertionError("abort raises")
 
     async def GetModel(self, request: GetModelRequest, context: Any) -> Model:  # noqa: N802
-        async with self._serving("GetModel", context) as served:
+        async with serving(self._calls, "GetModel", context) as served:
+            served.grant = self._grant(context, "metadata")
             served.by(self._classifier.models.find(request.model, request.version))
             return self._classifier.models.describe(request.model, request.version)
         raise AssertionError("abort raises")
 
-    @asynccontextmanager
-    async def _serving(self, method: str, context: ServicerContext) -> AsyncIterator[Served]:
-        """Names, times and counts a call, and turns what it raises into a status."""
-        headers = dict(context.invocation_metadata())
-        request_id = request_id_from(headers.get(REQUEST_ID))
-        with self._calls.serving("grpc", request_id, method, headers) as served:
-            try:
-                await context.send_initial_metadata(((REQUEST_ID, request_id),))
-                yield served
-                served.succeeded()
-            except BaseException as error:  # noqa: BLE001 - `failure` raises again what is not for us
-                left = context.time_remaining()
-                if left is not None and left <= 0:  # gRPC cancels a call whose deadline has passed
-                    served.outcome = DeadlineExceeded.reason.lower()
-                await _abort(context, self._calls.failure(error, served), request_id)
+    def _grant(self, context: ServicerContext, scope: Scope) -> Grant:
+        """Whose call this is; GrpcAccess has let it in."""
+        return self._access.admit(headers_of(context).get("authorization"), scope)
 
 
 class ImageStream:
     """One ClassifyStream: at most `STREAM_WINDOW` images between being read and their answer being taken."""
 
-    def __init__(self, classifier: Classifier, context: ServicerContext, served: Served) -> None:
+    def __init__(
+        self, classifier: Classifier, context: ServicerContext, served: Served, grant: Callable[[], Grant]
+    ) -> None:
+        """grant: of this moment, or the refusal"""
         self._classifier = classifier
         self._context = context
         self._served = served
+        self._grant = grant
         self._window = asyncio.Semaphore(STREAM_WINDOW)
         self._answers: asyncio.Queue[ClassifyStreamResponse | None] = asyncio.Queue()
         self.cut = False
@@ -159,8 +139,9 @@ class ImageStream:
         self._answers.put_nowait(await self._answer(request))
 
     async def _answer(self, request: ClassifyStreamRequest) -> ClassifyStreamResponse:
-        call = _call(request, [request.image.content], self._context, self._served)
         try:
+            self._served.grant = self._grant()
+            call = _call(request, [request.image.content], self._context, self._served)
             model, image = await self._classifier.classify_bulk(call)
         except ServingError as error:
             self._served.streamed[error.outcome] += 1
@@ -195,25 +176,7 @@ def _call(
         timeout=context.time_remaining(),
         request_id=served.request_id,
         trace=served.trace,
-        caller=caller.of_grpc(context.peer()),
+        caller=served.grant.name or caller.of_grpc(context.peer()),
+        quota=served.grant.quota,
     )
 
-
-async def _abort(context: ServicerContext, error: ServingError, request_id: str) -> None:
-    details: list[Message] = [
-        ErrorInfo(reason=error.reason, domain="swinserve"),
-        RequestInfo(request_id=request_id),
-    ]
-    if error.retry_after is not None:
-        seconds = int(error.retry_after)
-        details.append(RetryInfo(retry_delay=Duration(seconds=seconds, nanos=int((error.retry_after - seconds) * 1e9))))
-    message = f"{error.message} (request {request_id})"
-    status = Status(code=error.grpc.value[0], message=message, details=[_packed(detail) for detail in details])
-    trailing = ((REQUEST_ID, request_id), ("grpc-status-details-bin", status.SerializeToString()))
-    await context.abort(error.grpc, message, trailing)
-
-
-def _packed(message: Message) -> AnyMessage:
-    packed = AnyMessage()
-    packed.Pack(message)
-    return packed

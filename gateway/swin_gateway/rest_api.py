@@ -18,62 +18,29 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from swin_gateway import caller, stages
-from swin_gateway.body import BodyReader, JsonBody
+from swin_gateway.access import OPEN, Access
+from swin_gateway.body import BodyReader
 from swin_gateway.call import Call
 from swin_gateway.calls import Calls, Served
 from swin_gateway.classifier import Classifier
 from swin_gateway.errors import Cancelled, DeadlineExceeded, Draining, InvalidRequest, NotFound, ServingError
+from swin_gateway.probes import Probes
 from swin_gateway.readiness import Readiness
+from swin_gateway.rest_docs import docs
 from swin_gateway.rest_frame import RestFrame, error_response
 from swin_gateway.rest_json import (
     ClassifyJson,
-    ErrorBody,
     ModelJson,
     ModelsJson,
     StateJson,
     model_body,
     response_body,
 )
+from swin_gateway.rest_openapi import BODY, ERRORS, REFUSALS, UNGUARDED, with_bearer
 from swin_gateway.rest_options import RestOptions
 
 T = TypeVar("T")
 
-
-def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
-    """FastAPI collects no definitions of what `openapi_extra` brings, so JsonBody's one is put where it is used."""
-    (schema["properties"]["images"]["items"],) = schema.pop("$defs").values()
-    return schema
-
-
-BINARY = {"schema": {"type": "string", "format": "binary"}}
-BODY = {
-    "requestBody": {
-        "required": True,
-        "description": "One encoded image as the raw body; or several as multipart files; or JSON with base64.",
-        "content": {
-            **dict.fromkeys(("application/octet-stream", "image/jpeg", "image/png", "image/webp"), BINARY),
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["images"],
-                    "properties": {"images": {"type": "array", "items": BINARY["schema"]}},
-                }
-            },
-            "application/json": {"schema": _inlined(JsonBody.model_json_schema())},
-        },
-    }
-}
-ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorBody, "description": "Malformed request, an option out of range or not for this model"},
-    404: {"model": ErrorBody, "description": "No such model or version"},
-    413: {"model": ErrorBody, "description": "Too many bytes, pixels or images, or too large an answer"},
-    415: {"model": ErrorBody, "description": "Not an image type taken here"},
-    422: {"model": ErrorBody, "description": "Truncated or corrupt image"},
-    429: {"model": ErrorBody, "description": "Shed: try again after Retry-After seconds"},
-    500: {"model": ErrorBody, "description": "A bug"},
-    503: {"model": ErrorBody, "description": "Not ready or draining: try again after Retry-After seconds"},
-    504: {"model": ErrorBody, "description": "The deadline passed"},
-}
 OptionsQuery = Annotated[RestOptions, Query()]
 Timeout = Annotated[float | None, Header(alias="x-request-timeout", description="deadline in seconds")]
 
@@ -84,21 +51,25 @@ LARGE_ANSWER = 2**20
 class RestApi:
     """The FastAPI application around one `Classifier`."""
 
-    def __init__(self, classifier: Classifier, readiness: Readiness, calls: Calls, body: BodyReader) -> None:
+    def __init__(
+        self, classifier: Classifier, readiness: Readiness, calls: Calls, body: BodyReader, access: Access = OPEN
+    ) -> None:
         self._classifier = classifier
-        self._readiness = readiness
+        self._probes = Probes(readiness, classifier.models)
         self._body = body
         self.app: FastAPI = FastAPIOffline(
             title="Swinserve",
             version=version("swinserve"),
             summary="Image classification with Swin Transformers",
+            docs_url=None,  # ours is
             redoc_url=None,
         )
         self.app.include_router(self._router())
+        with_bearer(self.app)
         self.app.add_exception_handler(ServingError, _serving_error)
         self.app.add_exception_handler(RequestValidationError, _validation_error)
         self.app.add_exception_handler(HTTPException, _http_error)
-        self.app.add_middleware(RestFrame, calls=calls, leaving=lambda: readiness.closing)
+        self.app.add_middleware(RestFrame, calls=calls, leaving=lambda: readiness.closing, access=access)
 
     def _router(self) -> APIRouter:
         router = APIRouter()
@@ -110,15 +81,15 @@ class RestApi:
             summary="Classify with one version",
             **classify,  # type: ignore[arg-type]
         )(self.classify_version)
-        missing: dict[str, Any] = {"responses": {404: ERRORS[404]}, "tags": ["models"]}
-        router.get("/v1/models", response_model=ModelsJson, tags=["models"])(self.models)
+        missing: dict[str, Any] = {"responses": REFUSALS | {404: ERRORS[404]}, "tags": ["models"]}
+        router.get("/v1/models", response_model=ModelsJson, responses=REFUSALS, tags=["models"])(self.models)
         router.get("/v1/models/{model}", response_model=ModelJson, **missing)(self.model)
         router.get("/v1/models/{model}/versions/{version}", response_model=ModelJson, **missing)(self.model_version)
-        router.get("/livez", response_model=StateJson, tags=["health"])(self.livez)
-        router.get("/readyz", response_model=StateJson, responses={503: {"model": StateJson}}, tags=["health"])(
-            self.readyz
-        )
+        probe: dict[str, Any] = {"response_model": StateJson, "tags": ["health"], "openapi_extra": UNGUARDED}
+        router.get("/livez", **probe)(self._probes.livez)
+        router.get("/readyz", responses={503: {"model": StateJson}}, **probe)(self._probes.readyz)
         router.get("/", include_in_schema=False)(self.root)
+        router.get("/docs", include_in_schema=False)(docs)
         return router
 
     async def classify(self, request: Request, options: OptionsQuery, timeout: Timeout = None) -> JSONResponse:
@@ -151,16 +122,6 @@ class RestApi:
         """One model version."""
         return self._model(request, model, version)
 
-    async def livez(self) -> JSONResponse:
-        """200 while the process serves, whatever the load."""
-        return JSONResponse({"status": "live", "models": {}})
-
-    async def readyz(self) -> JSONResponse:
-        """200 while every model has a live worker that answers and the service is not draining; else 503."""
-        ready = self._readiness.ready
-        states = {f"{each.name}@{each.version}": each.workers.ready for each in self._classifier.models}
-        return JSONResponse({"status": "ready" if ready else "not ready", "models": states}, 200 if ready else 503)
-
     async def root(self) -> RedirectResponse:
         return RedirectResponse("docs")
 
@@ -192,7 +153,8 @@ class RestApi:
                 options=asked.options,
                 timeout=deadline - time.monotonic(),
                 request_id=call.request_id,
-                caller=caller.of_rest(request.client),
+                caller=call.grant.name or caller.of_rest(request.client),
+                quota=call.grant.quota,
                 trace=call.trace,
             )
         )

@@ -6,56 +6,35 @@ bind ports → start TorchServe → loading (livez, not readyz) → ready → SI
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import math
-import socket
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
-from wsgiref.simple_server import WSGIServer
 
-import grpc.aio
-import prometheus_client
 import structlog
-import uvicorn
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from swin_gateway.archive import Archive
-from swin_gateway.body import BodyReader
 from swin_gateway.calls import Calls
 from swin_gateway.classifier import Classifier
 from swin_gateway.errors import StartError
-from swin_gateway.grpc_api import GrpcApi
+from swin_gateway.guards import Guards
 from swin_gateway.images import HeaderCheck
 from swin_gateway.java import find_java
 from swin_gateway.metrics import Metrics
 from swin_gateway.model import Models, ServedModel
 from swin_gateway.options import EVERYTHING
+from swin_gateway.ports import CUT_SECONDS, MESSAGE_OVERHEAD, Ports
 from swin_gateway.readiness import Readiness
-from swin_gateway.rest_api import RestApi
 from swin_gateway.settings import ServeSettings
 from swin_gateway.torchserve import TorchServe
 from swin_gateway.tracing import Tracing
 from swin_gateway.worker import WorkerClient
-from swin_proto.v1 import classifier_pb2, classifier_pb2_grpc
 
 log = structlog.get_logger("service")
 
 LOAD_FAILURES = 3
-CUT_SECONDS = 2.0  # to answer the calls that are cut
-MESSAGE_OVERHEAD = 2**16  # options, ids and framing around the images of one message
 
 
 class ServiceFailed(Exception):
     """What is below the gateway ended while it was needed, and will not come back by itself."""
-
-
-class RestServer(uvicorn.Server):
-    """uvicorn without its own signal handling: the service drains both protocols together."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 class Service:
@@ -64,6 +43,7 @@ class Service:
     def __init__(self, settings: ServeSettings, archives: Sequence[Archive], stop: asyncio.Event) -> None:
         self._settings = settings
         self._stopping = stop
+        guards = Guards(settings)
         self._tracing = Tracing.from_environment()
         message_bytes = settings.max_request_bytes + MESSAGE_OVERHEAD
         # TorchServe ends a worker that answers more than its limit; a job, and so its answer, holds one image.
@@ -102,10 +82,7 @@ class Service:
             access_log_rate=settings.access_log_rate,
         )
         self.readiness = Readiness(self.classifier, self.metrics)
-        self._grpc = self._grpc_server(message_bytes)
-        self._rest = self._rest_server()
-        self._rest_socket: socket.socket | None = None
-        self._metrics_server: WSGIServer | None = None
+        self._ports = Ports(settings, guards, self.classifier, self.readiness, self.calls, self.metrics)
 
     async def start(self) -> None:
         """Binds the ports and starts everything; nothing is ready when this returns.
@@ -113,16 +90,12 @@ class Service:
         Raises:
             StartError: a port is busy, or TorchServe cannot be started.
         """
-        settings = self._settings
-        self._rest_socket = _listen(settings.host, settings.http_port, "REST")
-        self.http_port = self._rest_socket.getsockname()[1]
-        self.grpc_port = self._bind_grpc()
-        self.metrics_port = self._start_metrics()
+        self._ports.bind()
+        self.http_port, self.grpc_port, self.metrics_port = self._ports.http, self._ports.grpc, self._ports.metrics
         self.metrics.build_info.info(_versions())
         await self.torchserve.start()
         await self.readiness.look()  # gRPC's health service says SERVING until it is told otherwise
-        await self._grpc.start()
-        self._rest_task = asyncio.create_task(self._rest.serve([self._rest_socket]))
+        await self._ports.start()
         self._watch_task = asyncio.create_task(self.readiness.watch())
         self._torchserve_task = asyncio.create_task(self.torchserve.wait())
 
@@ -198,18 +171,10 @@ class Service:
 
     async def close(self) -> None:
         """Ends what is left, TorchServe last. Safe at any stage of a start."""
-        self._rest.should_exit = True
-        self._rest.force_exit = True
-        await self._grpc.stop(0)
-        for name in ("_rest_task", "_watch_task"):
-            if task := getattr(self, name, None):
-                task.cancel()
-                await asyncio.wait([task])
-        if self._rest_socket is not None:
-            self._rest_socket.close()
-        if self._metrics_server is not None:
-            self._metrics_server.shutdown()
-            self._metrics_server.server_close()
+        await self._ports.close()
+        if task := getattr(self, "_watch_task", None):
+            task.cancel()
+            await asyncio.wait([task])
         await self._workers.close()
         await self.torchserve.stop()
         await asyncio.to_thread(self._tracing.close)
@@ -223,9 +188,8 @@ class Service:
         await asyncio.sleep(grace)
         self.classifier.closing.set()
         # Both stop listening at once and end when the last call that had begun is answered.
-        grpc_ends = asyncio.create_task(self._grpc.stop(settings.drain_timeout + CUT_SECONDS))
-        self._rest.should_exit = True
-        _, late = await asyncio.wait({grpc_ends, self._rest_task}, timeout=settings.drain_timeout)
+        ends = self._ports.drain(settings.drain_timeout + CUT_SECONDS)
+        _, late = await asyncio.wait(ends, timeout=settings.drain_timeout)
         if late:
             log.warning("calls are cut at the end of the drain", calls=self.calls.cut())
             await asyncio.wait(late, timeout=CUT_SECONDS)
@@ -235,75 +199,9 @@ class Service:
         """Nothing can be answered any more: calls end with 503 instead of a broken connection."""
         await self.readiness.close()
         self.classifier.closing.set()
-        grpc_ends = asyncio.create_task(self._grpc.stop(CUT_SECONDS))
-        self._rest.should_exit = True
+        ends = self._ports.drain(CUT_SECONDS)
         self.calls.cut()
-        await asyncio.wait({grpc_ends, self._rest_task}, timeout=CUT_SECONDS)
-
-    def _grpc_server(self, message_bytes: int) -> grpc.aio.Server:
-        server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", message_bytes),
-                # An answer that would be too large is refused before it is computed; gRPC would refuse it after.
-                ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 0),  # else a second instance would silently share the port
-            ]
-        )
-        classifier_pb2_grpc.add_ClassifierServicer_to_server(GrpcApi(self.classifier, self.calls), server)
-        health_pb2_grpc.add_HealthServicer_to_server(self.readiness.health, server)
-        names = [file.services_by_name[name].full_name for file, name in _SERVICES]
-        reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
-        return server
-
-    def _rest_server(self) -> RestServer:
-        settings = self._settings
-        body = BodyReader(max_bytes=settings.max_request_bytes, max_images=settings.max_images)
-        api = RestApi(self.classifier, self.readiness, self.calls, body)
-        config = uvicorn.Config(
-            api.app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            lifespan="off",
-            proxy_headers=False,  # whose call it is decides who waits; a header could say anything
-            timeout_graceful_shutdown=math.ceil(settings.drain_timeout + CUT_SECONDS),
-        )
-        return RestServer(config)
-
-    def _bind_grpc(self) -> int:
-        host, port = self._settings.host, self._settings.grpc_port
-        _listen(host, port, "gRPC").close()  # gRPC's own complaint about a busy port is two lines of C++
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        try:
-            return self._grpc.add_insecure_port(address)
-        except RuntimeError:  # another took it in the moment between
-            raise StartError(f"cannot listen on {address} (gRPC): port 0 takes a free one") from None
-
-    def _start_metrics(self) -> int:
-        host, port = self._settings.host, self._settings.metrics_port
-        try:
-            self._metrics_server, _ = prometheus_client.start_http_server(port, host, self.metrics.registry)
-        except OSError as error:
-            message = f"cannot listen on {host}:{port} (metrics): {error.strerror}; port 0 takes a free one"
-            raise StartError(message) from None
-        return int(self._metrics_server.server_port)
-
-
-_SERVICES = ((classifier_pb2.DESCRIPTOR, "Classifier"), (health_pb2.DESCRIPTOR, "Health"))
-
-
-def _listen(host: str, port: int, what: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listening = socket.create_server((host, port), family=family, backlog=2048)
-        # asyncio sets it only where the socket's protocol number says TCP, which create_server leaves out; without it
-        # every answer waits 40 ms for the client's delayed acknowledgement. Accepted connections inherit it.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return listening
-    except OSError as error:
-        raise StartError(
-            f"cannot listen on {host}:{port} ({what}): {error.strerror}; port 0 takes a free one"
-        ) from None
+        await asyncio.wait(ends, timeout=CUT_SECONDS)
 
 
 def _versions() -> dict[str, str]:

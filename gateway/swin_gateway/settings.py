@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Le
 from platformdirs import user_data_path
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "SWINSERVE_"
@@ -21,6 +21,9 @@ PREFIX = "SWINSERVE_"
 OTHER_PARTS = {f"SWINSERVE_{name}" for name in ("SERVER", "TUNE", "CONFIG", "PARENT_PID", "FAULTS")}
 # What Kubernetes injects for a Service whose name starts with "swinserve"; some have the names of our own ports.
 KUBERNETES_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_\w+)?)=|_PORT=(tcp|udp)://")
+
+SECRETS = frozenset({"tokens"})
+"""Settings that are no flags: the command line of a process is everybody's to read."""
 
 KNOWN_FORMATS = {"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"}
 
@@ -51,7 +54,20 @@ class ServeSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="address that REST and gRPC listen on")
     http_port: Port = Field(8000, description="REST port; 0 takes a free one")
     grpc_port: Port = Field(8001, description="gRPC port; 0 takes a free one")
-    metrics_port: Port = Field(8002, description="Prometheus port; 0 takes a free one")
+    metrics_port: Port = Field(8002, description="port of metrics, /livez and /readyz; 0 takes a free one")
+    metrics_host: str | None = Field(None, description="address of the metrics port; default: that of --host")
+
+    tls_cert: Path | None = Field(
+        None, description="PEM certificate chain, own certificate first, for all ports; reloaded on change"
+    )
+    tls_key: Path | None = Field(None, description="its unencrypted PEM key")
+    tls_client_ca: Path | None = Field(
+        None, description="PEM certificates of CAs; REST and gRPC then take only clients with a certificate of theirs"
+    )
+    token_file: Path | None = Field(
+        None, description="TOML file of bearer tokens, see `swinserve token`; reloaded on change; default: none needed"
+    )
+    tokens: SecretStr | None = Field(None, description="the text of such a file")
 
     max_image_bytes: Positive = Field(10 * 2**20, description="largest encoded image")
     max_request_bytes: Positive = Field(24 * 2**20, description="largest request body or gRPC message")
@@ -103,6 +119,16 @@ class ServeSettings(BaseSettings):
     def _a_call_fits_the_queue(self) -> Self:
         if self.queue_size < self.max_images:
             raise ValueError("queue_size must be at least max_images, else a call could be shed for ever")
+        return self
+
+    @model_validator(mode="after")
+    def _whole_guards(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("tls_client_ca needs tls_cert and tls_key")
+        if self.token_file is not None and self.tokens is not None:
+            raise ValueError("token_file and SWINSERVE_TOKENS are two places for the same; set one")
         return self
 
     @classmethod

@@ -22,6 +22,7 @@ from swin_gateway import die_with_parent
 from swin_gateway.archive import Archive
 from swin_gateway.errors import StartError
 from swin_gateway.runtime_folder import RuntimeFolder
+from swin_gateway.secrets_in_environment import without_secrets
 
 log = structlog.get_logger("torchserve")
 
@@ -101,7 +102,7 @@ class TorchServe:
         # Idle OpenMP threads that spin take the cores from decoding and from each other: on two busy cores a forward
         # pass of 2 ms was seen to take 470 ms. Only the environment reaches them, torch being imported before us.
         ours = {"SWINSERVE_PARENT_PID": str(os.getpid()), "SWINSERVE_LOG_LEVEL": self._log_level}
-        environment = {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ | ours
+        environment = {"OMP_WAIT_POLICY": "PASSIVE"} | without_secrets(os.environ) | ours
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-IS", die_with_parent.__file__, *self._command()),

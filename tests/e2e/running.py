@@ -22,7 +22,7 @@ import pytest
 SWINSERVE = Path(sys.executable).with_name("swinserve")
 FREE_PORTS = ("--http-port", "0", "--grpc-port", "0", "--metrics-port", "0")
 READY_SECONDS = 280.0
-ANNOUNCED = re.compile(r"at (?P<http>http://\S+) (?P<grpc>grpc://\S+) metrics (?P<metrics>http://\S+)")
+ANNOUNCED = re.compile(r"at (?P<http>https?://\S+) (?P<grpc>grpcs?://\S+) metrics (?P<metrics>https?://\S+)")
 
 
 class Running:

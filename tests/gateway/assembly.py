@@ -14,15 +14,14 @@ from typing import Any
 
 import grpc.aio
 import httpx
-from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
+from swin_gateway.access import OPEN, Access
 from swin_gateway.archive import Archive
 from swin_gateway.body import BodyReader
 from swin_gateway.call import Call
 from swin_gateway.calls import Calls
 from swin_gateway.classifier import Classifier
-from swin_gateway.grpc_api import GrpcApi
+from swin_gateway.grpc_server import grpc_server
 from swin_gateway.images import HeaderCheck
 from swin_gateway.metrics import Metrics
 from swin_gateway.model import Models, ServedModel
@@ -31,13 +30,13 @@ from swin_gateway.readiness import Readiness
 from swin_gateway.rest_api import RestApi
 from swin_gateway.tracing import Tracing
 from swin_proto import CONTRACT_VERSION
-from swin_proto.v1 import classifier_pb2_grpc
 from swin_proto.worker.v1.job_pb2 import ActivationMaps, Answer, Error, Job, Result, TopK
 
 from .samples import archive_of, encoded
 
 PNG = encoded("PNG")
 MAX_REQUEST_BYTES = 100_000
+MAX_MESSAGE_BYTES = 4 * 2**20
 MAX_IMAGES = 8
 
 
@@ -118,6 +117,7 @@ class Gateway:
     classifier: Classifier
     readiness: Readiness
     calls: Calls
+    access: Access = OPEN
 
     @property
     def model(self) -> ServedModel:
@@ -138,15 +138,13 @@ class Gateway:
 
     def rest_app(self) -> Any:
         body = BodyReader(max_bytes=MAX_REQUEST_BYTES, max_images=MAX_IMAGES)
-        return RestApi(self.classifier, self.readiness, self.calls, body).app
+        return RestApi(self.classifier, self.readiness, self.calls, body, self.access).app
 
     @asynccontextmanager
     async def grpc(self) -> AsyncIterator[grpc.aio.Channel]:
-        server = grpc.aio.server()
-        classifier_pb2_grpc.add_ClassifierServicer_to_server(GrpcApi(self.classifier, self.calls), server)
-        health_pb2_grpc.add_HealthServicer_to_server(self.readiness.health, server)
-        names = ("swinserve.v1.Classifier", "grpc.health.v1.Health", reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
+        server = grpc_server(
+            self.classifier, self.readiness.health, self.calls, self.access, message_bytes=MAX_MESSAGE_BYTES
+        )
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         try:
@@ -164,6 +162,7 @@ def gateway(
     default_timeout: float = 5.0,
     max_response_bytes: int = 100_000,
     tracing: Tracing | None = None,
+    access: Access = OPEN,
 ) -> Gateway:
     """A gateway for `archives` (by default one model "digits", batch size 2, one worker)."""
     metrics = Metrics()
@@ -189,7 +188,7 @@ def gateway(
         for model in models:
             model.workers.answered(os.getpid())
     calls = Calls(metrics, classifier.closing, tracing=tracing)
-    return Gateway(metrics, models, workers, classifier, Readiness(classifier, metrics), calls)
+    return Gateway(metrics, models, workers, classifier, Readiness(classifier, metrics), calls, access)
 
 
 OPTIONS = {each.name for each in fields(Options)}

@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 from swin_gateway import command
 from swin_gateway.settings import PREFIX, ServeSettings
 
+from .certificates import Authority
 from .samples import write_archive
 
 # One test below is about sockets left open; the others are not.
@@ -55,7 +56,7 @@ def assert_refused(result: Result, said: str) -> None:
 def test_help_lists_every_setting_with_its_environment_variable_and_default() -> None:
     text = " ".join(serve("--help").output.split())
     for name in set(ServeSettings.model_fields) - {"models"}:
-        assert f"--{name.replace('_', '-')}" in text
+        assert (f"--{name.replace('_', '-')} " in text) is (name != "tokens")  # a secret is no flag
         assert f"{PREFIX}{name.upper()}".replace("_", "") in text.replace("_", "").replace(" ", "")
     assert "default: 8000" in text
     assert "Exit codes" in text
@@ -66,6 +67,9 @@ def test_help_lists_every_setting_with_its_environment_variable_and_default() ->
     [
         (["--http-port", "70000"], "http_port: "),
         (["--formats", "svg"], "unknown image type SVG"),
+        (["--tls-cert", "c.pem"], "tls_cert and tls_key go together"),
+        (["--tls-key", "k.pem"], "tls_cert and tls_key go together"),
+        (["--tls-client-ca", "ca.pem"], "tls_client_ca needs tls_cert"),
         (["--config", "none.toml"], "none.toml"),
         ([], "build one first"),
         (["digits"], "swinserve build digits"),
@@ -93,12 +97,43 @@ def test_a_java_that_is_none_is_refused() -> None:
     assert_refused(serve("--java", "/nowhere/java"), "no Java 17")
 
 
+def test_tokens_are_no_flag_for_everybody_can_read_those() -> None:
+    assert "No such option" in serve("--tokens", "secret").stderr
+
+
+def test_two_places_for_tokens_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWINSERVE_TOKENS", "token = []")
+    assert_refused(serve("--token-file", "tokens.toml"), "set one")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"--tls-cert": "tls.crt", "--tls-key": "other/tls.key"}, "do not belong together"),
+        ({"--tls-cert": "none.crt", "--tls-key": "tls.key"}, "none.crt"),
+        ({"--tls-cert": "tls.crt", "--tls-key": "tls.key", "--tls-client-ca": "tls.key"}, "no PEM certificate of a CA"),
+        ({"--token-file": "none.toml"}, "none.toml"),
+        ({"--token-file": "empty.toml"}, "token: Field required"),
+    ],
+)
+def test_what_cannot_guard_is_refused_in_one_line(options: dict[str, str], said: str) -> None:
+    authority = Authority()
+    authority.issue(Path())
+    authority.issue(Path("other"))
+    Path("empty.toml").touch()
+    write_archive(Path("model_store/digits.mar"))
+    result = serve(*(word for option in options.items() for word in option))
+    assert_refused(result, said)
+    assert result.stderr.count("\n") == 1
+
+
 @pytest.fixture
 def busy_port() -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         yield str(busy.getsockname()[1])
 
 
+DIGEST = "ab" * 32
 FREE = {"--http-port": "0", "--grpc-port": "0", "--metrics-port": "0"}
 
 
@@ -128,6 +163,33 @@ def test_a_busy_port_is_refused_in_one_line_and_nothing_is_left(
     assert result.stderr.count("\n") == 1
     assert len(folders) == 1
     assert not Path(folders[0]).exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "open_to_others"),
+    [
+        ({}, set()),
+        ({"--host": "0.0.0.0"}, {"rest_and_grpc", "metrics"}),
+        ({"--host": "0.0.0.0", "--metrics-host": "127.0.0.1"}, {"rest_and_grpc"}),
+        ({"--host": "0.0.0.0", "--tls-cert": "tls.crt", "--tls-key": "tls.key"}, {"rest_and_grpc", "metrics"}),
+        (
+            {"--host": "0.0.0.0", "--tls-cert": "tls.crt", "--tls-key": "tls.key", "--tls-client-ca": "ca.crt"},
+            {"metrics"},
+        ),
+        ({"--host": "0.0.0.0", "--token-file": "tokens.toml"}, set()),
+    ],
+)
+def test_a_service_that_lets_others_in_says_so_at_the_start(options: dict[str, str], open_to_others: set[str]) -> None:
+    authority = Authority()
+    authority.issue(Path())
+    authority.write(Path())
+    Path("tokens.toml").write_text(f'[[token]]\nname = "a"\nsha256 = "{DIGEST}"\nscopes = ["classify"]')
+    write_archive(Path("model_store/digits.mar"))
+    with capture_logs() as logs:
+        serve("--java", java("exit 1"), *(word for option in (FREE | options).items() for word in option))
+    gc.collect()
+    warned = [set(entry) & {"rest_and_grpc", "metrics"} for entry in logs if "is let in" in entry["event"]]
+    assert warned == ([open_to_others] if open_to_others else [])
 
 
 def test_a_model_that_cannot_be_loaded_is_refused_with_the_workers_reason() -> None:

@@ -341,10 +341,18 @@ async def test_every_reference_of_the_openapi_description_leads_somewhere(served
 
 async def test_the_openapi_description_has_every_status_a_classification_can_have(served: Gateway) -> None:
     responses = (await openapi(served))["paths"]["/v1/models/{model}:classify"]["post"]["responses"]
-    assert set(responses) == {"200", "400", "404", "413", "415", "422", "429", "500", "503", "504"}
+    assert set(responses) == {"200", "400", "401", "403", "404", "413", "415", "422", "429", "500", "503", "504"}
     for status in set(responses) - {"200"}:
         schema = responses[status]["content"]["application/json"]["schema"]
         assert schema == {"$ref": "#/components/schemas/ErrorBody"}
+
+
+async def test_the_openapi_description_says_that_a_token_may_be_needed_but_for_probes(served: Gateway) -> None:
+    description = await openapi(served)
+    assert description["components"]["securitySchemes"] == {"bearer": {"type": "http", "scheme": "bearer"}}
+    assert description["security"] == [{"bearer": []}, {}]
+    reading = {path: methods["get"] for path, methods in description["paths"].items() if "get" in methods}
+    assert {path for path, each in reading.items() if each.get("security") == []} == {"/livez", "/readyz"}
 
 
 async def test_a_call_that_began_before_the_drain_is_answered(served: Gateway) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from swin_gateway.errors import StartError
+from swin_gateway.guards import Guards
 from swin_gateway.settings import PREFIX, ServeSettings, default_model_store
 
 
@@ -153,3 +155,19 @@ def test_the_model_store_is_the_one_here_else_in_the_users_data(
     assert default_model_store().parts[-2:] == ("swinserve", "model_store")
     (tmp_path / "model_store").mkdir()
     assert default_model_store() == Path("model_store")
+
+
+def test_tokens_come_from_the_environment_or_a_file_and_are_never_shown(
+    monkeypatch: pytest.MonkeyPatch, config: Path
+) -> None:
+    monkeypatch.setenv("SWINSERVE_TOKENS", "token = []")
+    settings = ServeSettings.load({})
+    assert settings.tokens is not None
+    assert settings.tokens.get_secret_value() == "token = []"
+    assert "token = []" not in repr(settings)
+
+
+def test_an_empty_variable_of_tokens_is_not_the_same_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWINSERVE_TOKENS", "")
+    with pytest.raises(StartError, match="SWINSERVE_TOKENS"):
+        Guards(ServeSettings.load({}))

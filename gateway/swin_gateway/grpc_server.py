@@ -1,0 +1,53 @@
+"""Our gRPC services -> a port that serves them: Classifier, health and reflection."""
+
+from __future__ import annotations
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from swin_gateway.access import Access
+from swin_gateway.calls import Calls
+from swin_gateway.classifier import Classifier
+from swin_gateway.errors import StartError
+from swin_gateway.grpc_access import GrpcAccess
+from swin_gateway.grpc_api import GrpcApi
+from swin_gateway.listening import address, listen
+from swin_gateway.readiness import Health
+from swin_proto.v1 import classifier_pb2, classifier_pb2_grpc
+
+SERVICES = ((classifier_pb2.DESCRIPTOR, "Classifier"), (health_pb2.DESCRIPTOR, "Health"))
+
+
+def grpc_server(
+    classifier: Classifier, health: Health, calls: Calls, access: Access, *, message_bytes: int
+) -> grpc.aio.Server:
+    """message_bytes: the largest request"""
+    server = grpc.aio.server(
+        # An interceptor costs each call some time, so there is none where everybody is let in.
+        interceptors=[] if access.open else [GrpcAccess(access, calls)],
+        options=[
+            ("grpc.max_receive_message_length", message_bytes),
+            # An answer that would be too large is refused before it is computed; gRPC would refuse it after.
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),  # else a second instance would silently share the port
+        ],
+    )
+    classifier_pb2_grpc.add_ClassifierServicer_to_server(GrpcApi(classifier, calls, access), server)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    names = [file.services_by_name[name].full_name for file, name in SERVICES]
+    reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
+    return server
+
+
+def bind(server: grpc.aio.Server, host: str, port: int, credentials: grpc.ServerCredentials | None) -> int:
+    """The port; raises StartError when it is busy. Without credentials there is no TLS."""
+    listen(host, port, "gRPC").close()  # gRPC's own complaint about a busy port is two lines of C++
+    where = address(host, port)
+    try:
+        if credentials is None:
+            return server.add_insecure_port(where)
+        return server.add_secure_port(where, credentials)
+    except RuntimeError:  # another took it in the moment between
+        raise StartError(f"cannot listen on {where} (gRPC): port 0 takes a free one") from None

@@ -1,0 +1,28 @@
+"""What a call asks for, over either protocol -> the scope that its token must have; None for what is open to all.
+
+Only probes are open: kubelets and load balancers bring no token. What is not named here needs the most, so that what
+comes later is closed until somebody decides.
+"""
+
+from __future__ import annotations
+
+from swin_gateway.tokens import Scope
+
+PROBES = frozenset({"/livez", "/readyz"})
+HEALTH = "/grpc.health.v1.Health/"
+METADATA = frozenset({f"/swinserve.v1.Classifier/{name}" for name in ("ListModels", "GetModel")})
+REFLECTION = "/grpc.reflection."
+
+
+def rest(method: str, path: str) -> Scope | None:
+    """Reading is metadata, the API's description and its page included; the rest asks for work."""
+    if path in PROBES:
+        return None
+    return "metadata" if method in ("GET", "HEAD") else "classify"
+
+
+def grpc(method: str) -> Scope | None:
+    """method: as in the path of the HTTP/2 request"""
+    if method.startswith(HEALTH):
+        return None
+    return "metadata" if method in METADATA or method.startswith(REFLECTION) else "classify"
