@@ -112,7 +112,7 @@ def main(
     for table in (report.sides_table(figures), report.waterfall_table(figures)):
         console.print(table)
     console.print(report.goals_table(goals(figures)))
-    path = write([asdict(row) for row in turns.rows], "serve", output)
+    path = write([asdict(row) for row in turns.rows], "serve" if peers else "serve-ours", output)
     print(path, *picture.written(figures, path, f"Swin-T, JPEG to class, {machine()}"), sep="\n")
 
 
