@@ -1,6 +1,6 @@
 """Serving that keeps the engine's speed: ours over gRPC and REST against the engine alone and against other servers.
 
-`make bench-serve` runs it, half an hour with all peers (BENCH="--rounds 2 --no-peers" takes three minutes). Everybody
+`make bench-serve BENCH="--rounds 3 --seconds 2"` takes forty minutes with all peers, ten with --no-peers. Everybody
 serves the same weights to the same photos; in each round each has its turn while the others are stopped. Besides the
 CSV it writes a plot of the throughput and one of where a call's time goes. Ctrl-C ends it with the rounds that are
 there.
