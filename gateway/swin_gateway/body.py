@@ -16,7 +16,8 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from swin_gateway.errors import Cancelled, InvalidRequest, TooLarge
+from swin_gateway.errors import Cancelled, InvalidRequest, Overloaded, ServingError, TooLarge
+from swin_gateway.pending_bytes import Holding
 
 # A refused body is read on and thrown away, so that clients who send first and listen later hear the refusal instead of
 # a broken pipe; but not for ever.
@@ -46,46 +47,63 @@ class BodyReader:
         self._max_images = max_images
         self._too_many = f"more than the {max_images} images taken in one call; send several calls"
 
-    async def images(self, request: Request) -> list[bytes]:
+    async def images(self, request: Request, holding: Holding) -> list[bytes]:
         """The images, by the request's content type; anything but multipart or JSON is one raw image.
 
         So is what calls itself a URL-encoded form: that is what `curl --data-binary @image` says unless told otherwise.
 
+        holding: takes what is read, for as long as the caller of this needs it
+
         Raises:
             TooLarge: more bytes or images than the limits.
             InvalidRequest: multipart, JSON or base64 that cannot be parsed.
+            Overloaded: too much is held already.
             Cancelled: the client went away while sending.
         """
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         try:
             if media_type == "multipart/form-data":
-                return await self._multipart(request)
-            content = b"".join([chunk async for chunk in self._capped(request)])
+                return await self._multipart(request, holding)
+            content = b"".join([chunk async for chunk in self._capped(request, holding)])
         except ClientDisconnect:
             raise Cancelled("the client went away while sending") from None
         if media_type == "application/json":
             return self._from_json(content)
         return [content]
 
-    async def _capped(self, request: Request) -> AsyncGenerator[bytes, None]:
-        """The body's chunks; raises TooLarge as soon as the cap is certain to be passed."""
+    async def _capped(self, request: Request, holding: Holding) -> AsyncGenerator[bytes, None]:
+        """The body's chunks; raises TooLarge as soon as the cap is certain to be passed, or Overloaded."""
         stream = request.stream()
-        seen = 0
         announced = request.headers.get("content-length", "0")
-        too_large = announced.isdigit() and int(announced) > self._max_bytes
-        while not too_large:
+        refusal: ServingError | None = None
+        if announced.isdigit() and int(announced) > self._max_bytes:
+            refusal = self._too_large()
+        while refusal is None:
             chunk = await anext(stream, None)
             if chunk is None:
                 return
-            seen += len(chunk)
-            if not (too_large := seen > self._max_bytes):
+            refusal = self._taken(chunk, holding)
+            if refusal is None:
                 yield chunk
         await _discard(stream)
-        raise TooLarge(f"the body has more than the {self._max_bytes} bytes taken; send fewer or smaller images")
+        raise refusal
 
-    async def _multipart(self, request: Request) -> list[bytes]:
+    def _taken(self, chunk: bytes, holding: Holding) -> ServingError | None:
+        """Why not, if it was not."""
+        if holding.size + len(chunk) > self._max_bytes:
+            return self._too_large()
+        try:
+            holding.add(len(chunk))
+        except Overloaded as full:
+            return full
+        return None
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"the body has more than the {self._max_bytes} bytes taken; send fewer or smaller images")
+
+    async def _multipart(self, request: Request, holding: Holding) -> list[bytes]:
         parser = MultiPartParser(
-            request.headers, self._capped(request), max_files=self._max_images + 1, max_fields=self._max_images
+            request.headers, self._capped(request, holding), max_files=self._max_images + 1, max_fields=self._max_images
         )
         parser.spool_max_size = self._max_bytes  # in memory: the cap is on the body, and no file is left on a disk
         try:

@@ -137,9 +137,12 @@ def _ignore_signals() -> None:
 def _announce(service: Service, settings: ServeSettings) -> None:
     """The one line on stdout."""
     child = service.torchserve
-    rest, metrics = (f"http://{child.host}:{port}" for port in (child.rest_port, child.metrics_port))
     log.info(
-        "torchserve", rest=rest, metrics=f"{metrics}/metrics", grpc=f"{child.host}:{child.grpc_port}", pid=child.pid
+        "torchserve",
+        rest=child.rest_address,
+        metrics=f"http://{child.host}:{child.metrics_port}/metrics",
+        grpc=f"{child.host}:{child.grpc_port}",
+        pid=child.pid,
     )
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     names = ", ".join(f"{model.name}@{model.version}" for model in service.classifier.models)

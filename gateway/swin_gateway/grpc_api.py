@@ -10,17 +10,13 @@ from typing import Any, Protocol
 
 import grpc
 import grpc.aio
-from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import ErrorInfo, RequestInfo, RetryInfo
-from google.rpc.status_pb2 import Status
 
 from swin_gateway import caller
 from swin_gateway.call import Call
 from swin_gateway.calls import OK, Calls, Served
 from swin_gateway.classifier import Classifier
 from swin_gateway.errors import DeadlineExceeded, Draining, ServingError
+from swin_gateway.grpc_status import abort
 from swin_gateway.options import DEFAULT_TOP_K, Options
 from swin_gateway.request_id import REQUEST_ID, request_id_from
 from swin_gateway.result import image_result
@@ -62,7 +58,9 @@ class GrpcApi(ClassifierServicer):
             # One more than is taken: enough to be refused, however many a message holds.
             images = [image.content for image in islice(request.images, self._classifier.max_images + 1)]
             call = _call(request, images, context, served)
-            served.response = await self._classifier.classify(call)
+            with self._classifier.pending.holding(call.caller) as holding:
+                holding.add(request.ByteSize())
+                served.response = await self._classifier.classify(call)
             return served.response
         raise AssertionError("abort raises")
 
@@ -107,7 +105,7 @@ class GrpcApi(ClassifierServicer):
                 left = context.time_remaining()
                 if left is not None and left <= 0:  # gRPC cancels a call whose deadline has passed
                     served.outcome = DeadlineExceeded.reason.lower()
-                await _abort(context, self._calls.failure(error, served), request_id)
+                await abort(context, self._calls.failure(error, served), request_id)
 
 
 class ImageStream:
@@ -117,6 +115,7 @@ class ImageStream:
         self._classifier = classifier
         self._context = context
         self._served = served
+        self._caller = caller.of_grpc(context.peer())
         self._window = asyncio.Semaphore(STREAM_WINDOW)
         self._answers: asyncio.Queue[ClassifyStreamResponse | None] = asyncio.Queue()
         self.cut = False
@@ -124,11 +123,15 @@ class ImageStream:
 
     async def read(self, requests: AsyncIterator[ClassifyStreamRequest]) -> None:
         """Starts a task per image until the caller has sent all and all are answered."""
+        pending = self._classifier.pending
         try:
             async with asyncio.TaskGroup() as group:
                 async for request in self._until_closing(requests):
                     await self._window.acquire()
-                    group.create_task(self._classify(request))
+                    size = request.ByteSize()
+                    await pending.take_when_room(self._caller, size)
+                    image = group.create_task(self._classify(request))
+                    image.add_done_callback(lambda _, size=size: pending.give(self._caller, size))  # type: ignore[misc]
         finally:
             self._answers.put_nowait(None)
 
@@ -199,21 +202,3 @@ def _call(
     )
 
 
-async def _abort(context: ServicerContext, error: ServingError, request_id: str) -> None:
-    details: list[Message] = [
-        ErrorInfo(reason=error.reason, domain="swinserve"),
-        RequestInfo(request_id=request_id),
-    ]
-    if error.retry_after is not None:
-        seconds = int(error.retry_after)
-        details.append(RetryInfo(retry_delay=Duration(seconds=seconds, nanos=int((error.retry_after - seconds) * 1e9))))
-    message = f"{error.message} (request {request_id})"
-    status = Status(code=error.grpc.value[0], message=message, details=[_packed(detail) for detail in details])
-    trailing = ((REQUEST_ID, request_id), ("grpc-status-details-bin", status.SerializeToString()))
-    await context.abort(error.grpc, message, trailing)
-
-
-def _packed(message: Message) -> AnyMessage:
-    packed = AnyMessage()
-    packed.Pack(message)
-    return packed

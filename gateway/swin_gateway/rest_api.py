@@ -23,6 +23,7 @@ from swin_gateway.call import Call
 from swin_gateway.calls import Calls, Served
 from swin_gateway.classifier import Classifier
 from swin_gateway.errors import Cancelled, DeadlineExceeded, Draining, InvalidRequest, NotFound, ServingError
+from swin_gateway.pending_bytes import Holding
 from swin_gateway.readiness import Readiness
 from swin_gateway.rest_frame import RestFrame, error_response
 from swin_gateway.rest_json import (
@@ -173,6 +174,12 @@ class RestApi:
     async def _classify(
         self, request: Request, name: str, version: str, asked: RestOptions, timeout: float | None
     ) -> JSONResponse:
+        with self._classifier.pending.holding(caller.of_rest(request.client)) as holding:
+            return await self._held(request, name, version, asked, timeout, holding)
+
+    async def _held(
+        self, request: Request, name: str, version: str, asked: RestOptions, timeout: float | None, holding: Holding
+    ) -> JSONResponse:
         call = served(request)
         call.method = "Classify"
         if call.arrived_late:
@@ -182,7 +189,7 @@ class RestApi:
         call.by(model)
         asked.options.for_model(model.manifest)  # here already, so that a refusal need not wait for the body
         deadline = time.monotonic() + self._classifier.time_limit(timeout)
-        images = await self._images(request, deadline)
+        images = await self._images(request, holding, deadline)
         asked.check_listed(model.manifest, len(images))
         answer = self._classifier.classify(
             Call(
@@ -206,10 +213,10 @@ class RestApi:
             lambda: JSONResponse(response_body(response, asked, call.request_id), headers=headers)
         )
 
-    async def _images(self, request: Request, deadline: float) -> list[bytes]:
+    async def _images(self, request: Request, holding: Holding, deadline: float) -> list[bytes]:
         try:
             async with asyncio.timeout_at(deadline):
-                return await self._body.images(request)
+                return await self._body.images(request, holding)
         except TimeoutError:
             raise DeadlineExceeded("the deadline passed while the request was being sent") from None
 

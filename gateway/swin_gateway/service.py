@@ -24,15 +24,20 @@ from swin_gateway.archive import Archive
 from swin_gateway.body import BodyReader
 from swin_gateway.calls import Calls
 from swin_gateway.classifier import Classifier
+from swin_gateway.connection_limits import ConnectionLimits
 from swin_gateway.errors import StartError
 from swin_gateway.grpc_api import GrpcApi
+from swin_gateway.grpc_limits import server_options
+from swin_gateway.grpc_reading import RequestReading
 from swin_gateway.images import HeaderCheck
 from swin_gateway.java import find_java
 from swin_gateway.metrics import Metrics
 from swin_gateway.model import Models, ServedModel
 from swin_gateway.options import EVERYTHING
+from swin_gateway.pending_bytes import PendingBytes
 from swin_gateway.readiness import Readiness
 from swin_gateway.rest_api import RestApi
+from swin_gateway.rest_connection import protocol
 from swin_gateway.settings import ServeSettings
 from swin_gateway.torchserve import TorchServe
 from swin_gateway.tracing import Tracing
@@ -77,7 +82,11 @@ class Service:
             max_message_bytes=hop_bytes,
             log_level=settings.log_level,
         )
-        self._workers = WorkerClient(f"{self.torchserve.host}:{self.torchserve.grpc_port}", max_message_bytes=hop_bytes)
+        self._workers = WorkerClient(
+            f"{self.torchserve.host}:{self.torchserve.grpc_port}",
+            max_message_bytes=hop_bytes,
+            key=self.torchserve.inference_key,
+        )
         models = [
             ServedModel(
                 archive,
@@ -86,10 +95,13 @@ class Service:
             )
             for archive in archives
         ]
+        pending = PendingBytes(settings.max_pending_bytes)
+        self.metrics.pending_bytes.set_function(lambda: pending.total)
         self.classifier = Classifier(
             Models(models),
             self._workers,
             HeaderCheck(settings.max_image_bytes, settings.max_pixels, settings.formats),
+            pending,
             max_images=settings.max_images,
             max_response_bytes=settings.max_response_bytes,
             default_timeout=settings.default_timeout,
@@ -242,12 +254,8 @@ class Service:
 
     def _grpc_server(self, message_bytes: int) -> grpc.aio.Server:
         server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", message_bytes),
-                # An answer that would be too large is refused before it is computed; gRPC would refuse it after.
-                ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 0),  # else a second instance would silently share the port
-            ]
+            interceptors=[RequestReading(self.calls, self.classifier.time_limit)],
+            options=server_options(self._settings, message_bytes),
         )
         classifier_pb2_grpc.add_ClassifierServicer_to_server(GrpcApi(self.classifier, self.calls), server)
         health_pb2_grpc.add_HealthServicer_to_server(self.readiness.health, server)
@@ -261,6 +269,9 @@ class Service:
         api = RestApi(self.classifier, self.readiness, self.calls, body)
         config = uvicorn.Config(
             api.app,
+            http=protocol(ConnectionLimits.of(settings), self.metrics.connection_closed),
+            ws="none",
+            timeout_keep_alive=math.ceil(settings.idle_timeout),
             log_config=None,
             access_log=False,
             server_header=False,
