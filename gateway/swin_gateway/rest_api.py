@@ -18,12 +18,11 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from swin_gateway import caller, stages
-from swin_gateway.body import BodyReader, JsonBody
+from swin_gateway.body import BodyReader, JsonBody, Take
 from swin_gateway.call import Call
 from swin_gateway.calls import Calls, Served
 from swin_gateway.classifier import Classifier
 from swin_gateway.errors import Cancelled, DeadlineExceeded, Draining, InvalidRequest, NotFound, ServingError
-from swin_gateway.pending_bytes import Holding
 from swin_gateway.readiness import Readiness
 from swin_gateway.rest_frame import RestFrame, error_response
 from swin_gateway.rest_json import (
@@ -175,10 +174,10 @@ class RestApi:
         self, request: Request, name: str, version: str, asked: RestOptions, timeout: float | None
     ) -> JSONResponse:
         with self._classifier.pending.holding(caller.of_rest(request.client)) as holding:
-            return await self._held(request, name, version, asked, timeout, holding)
+            return await self._held(request, name, version, asked, timeout, holding.add)
 
     async def _held(
-        self, request: Request, name: str, version: str, asked: RestOptions, timeout: float | None, holding: Holding
+        self, request: Request, name: str, version: str, asked: RestOptions, timeout: float | None, take: Take
     ) -> JSONResponse:
         call = served(request)
         call.method = "Classify"
@@ -189,7 +188,7 @@ class RestApi:
         call.by(model)
         asked.options.for_model(model.manifest)  # here already, so that a refusal need not wait for the body
         deadline = time.monotonic() + self._classifier.time_limit(timeout)
-        images = await self._images(request, holding, deadline)
+        images = await self._images(request, take, deadline)
         asked.check_listed(model.manifest, len(images))
         answer = self._classifier.classify(
             Call(
@@ -213,10 +212,10 @@ class RestApi:
             lambda: JSONResponse(response_body(response, asked, call.request_id), headers=headers)
         )
 
-    async def _images(self, request: Request, holding: Holding, deadline: float) -> list[bytes]:
+    async def _images(self, request: Request, take: Take, deadline: float) -> list[bytes]:
         try:
             async with asyncio.timeout_at(deadline):
-                return await self._body.images(request, holding)
+                return await self._body.images(request, take)
         except TimeoutError:
             raise DeadlineExceeded("the deadline passed while the request was being sent") from None
 

@@ -23,10 +23,12 @@ from swin_gateway.call import Call
 from swin_gateway.calls import Calls
 from swin_gateway.classifier import Classifier
 from swin_gateway.grpc_api import GrpcApi
+from swin_gateway.grpc_reading import RequestReading
 from swin_gateway.images import HeaderCheck
 from swin_gateway.metrics import Metrics
 from swin_gateway.model import Models, ServedModel
 from swin_gateway.options import Options
+from swin_gateway.pending_bytes import PendingBytes
 from swin_gateway.readiness import Readiness
 from swin_gateway.rest_api import RestApi
 from swin_gateway.tracing import Tracing
@@ -142,7 +144,7 @@ class Gateway:
 
     @asynccontextmanager
     async def grpc(self) -> AsyncIterator[grpc.aio.Channel]:
-        server = grpc.aio.server()
+        server = grpc.aio.server(interceptors=[RequestReading(self.calls, self.classifier.time_limit)])
         classifier_pb2_grpc.add_ClassifierServicer_to_server(GrpcApi(self.classifier, self.calls), server)
         health_pb2_grpc.add_HealthServicer_to_server(self.readiness.health, server)
         names = ("swinserve.v1.Classifier", "grpc.health.v1.Health", reflection.SERVICE_NAME)
@@ -163,6 +165,7 @@ def gateway(
     queue_size: int = 16,
     default_timeout: float = 5.0,
     max_response_bytes: int = 100_000,
+    max_pending_bytes: int = 10_000_000,
     tracing: Tracing | None = None,
 ) -> Gateway:
     """A gateway for `archives` (by default one model "digits", batch size 2, one worker)."""
@@ -180,6 +183,7 @@ def gateway(
         Models(models),
         workers,  # type: ignore[arg-type]
         HeaderCheck(max_bytes=50_000, max_pixels=1_000_000, formats=("JPEG", "PNG", "WEBP")),
+        PendingBytes(max_pending_bytes),
         max_images=MAX_IMAGES,
         max_response_bytes=max_response_bytes,
         default_timeout=default_timeout,

@@ -1,0 +1,257 @@
+"""Clients that use connections badly, against the real service with small limits: they are ended, others see nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+import swinserve
+from swin_proto.v1.classifier_pb2 import ClassifyRequest, Image, ListModelsRequest
+from swin_proto.v1.classifier_pb2_grpc import ClassifierStub
+from tests.e2e import http2_frames as http2
+from tests.e2e.callers import calling, further
+from tests.e2e.running import Running, get, service, status, until, value
+
+CONNECTIONS = 60
+LIMITS = {
+    "max_connections": CONNECTIONS,
+    "max_header_bytes": 8192,
+    "header_timeout": 2,
+    "idle_timeout": 3,
+    "stall_timeout": 5,
+    "grpc_max_streams": 20,
+    "grpc_ping_interval": 60,
+    "max_request_bytes": 4_000_000,
+    "max_pending_bytes": 10_000_000,
+}
+CLASSIFY = "/swinserve.v1.Classifier/Classify"
+
+
+@pytest.fixture(scope="module")
+def limited(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    flags = [word for name, limit in LIMITS.items() for word in (f"--{name.replace('_', '-')}", str(limit))]
+    with service(tmp_path_factory.mktemp("limited"), "swin_digits", "--model-store", store, *flags) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _others_see_nothing(limited: Running, digit: Path) -> Iterator[None]:
+    with calling(limited.grpc, limited.http, image=digit, count=2) as both:
+        further(both, 3, 60)
+        yield
+        further(both, 3, 60)
+    assert [set(callers.outcomes) for callers in both] == [{"right"}, {"right"}]
+    assert limited.ready()
+
+
+def rest(limited: Running, content: bytes = b"", *, receive_buffer: int = 0) -> socket.socket:
+    host, _, port = limited.http.removeprefix("http://").rpartition(":")
+    connection = socket.socket()
+    if receive_buffer:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    connection.settimeout(30)
+    connection.connect((host, int(port)))
+    connection.sendall(content)
+    return connection
+
+
+def last_words(connection: socket.socket) -> bytes:
+    """All that the server says until it closes."""
+    said = b""
+    with connection, contextlib.suppress(ConnectionResetError):
+        while part := connection.recv(65536):
+            said += part
+    return said
+
+
+def trickle(connection: socket.socket, byte: bytes, seconds: float) -> float:
+    """Sends a byte five times a second until the server has closed; after how many seconds that was."""
+    started = time.monotonic()
+    connection.settimeout(0.2)
+    with connection, contextlib.suppress(ConnectionError):
+        while time.monotonic() - started < seconds:
+            connection.send(byte)
+            with contextlib.suppress(TimeoutError):
+                if not connection.recv(1000):
+                    break
+    return time.monotonic() - started
+
+
+def closed(limited: Running, cause: str) -> int:
+    series = f'swinserve_closed_connections_total{{cause="{cause}"}} '
+    (line,) = [each for each in get(limited.metrics).splitlines() if each.startswith(series)]
+    return int(float(line.removeprefix(series)))
+
+
+def test_headers_a_byte_at_a_time_are_cut_off(limited: Running) -> None:
+    before = closed(limited, "too_slow")
+    first, *others = (rest(limited, b"GET /livez HTTP/1.1\r\nHost: x\r\n") for _ in range(10))
+    took = trickle(first, b"x", 30)
+    print(f"slow headers: cut after {took:.1f} s")
+    assert took < 25
+    answers = [last_words(connection) for connection in others]
+    assert all(answer.startswith(b"HTTP/1.1 408 ") and b"TOO_SLOW" in answer for answer in answers)
+    until(lambda: closed(limited, "too_slow") >= before + 10, 10)
+
+
+def test_a_body_a_byte_at_a_time_has_its_calls_deadline_and_no_more(limited: Running) -> None:
+    head = b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nx-request-timeout: 1\r\n\r\n"
+    connection = rest(limited, head)
+    said = b""
+    connection.settimeout(0.2)
+    started = time.monotonic()
+    while b"DEADLINE_EXCEEDED" not in said and time.monotonic() - started < 30:
+        connection.send(b"x")
+        with contextlib.suppress(TimeoutError):
+            said += connection.recv(1000)
+    assert said.startswith(b"HTTP/1.1 504 ")
+    # It has been answered, and goes on sending: its connection ends.
+    print(f"slow body: 504 after {time.monotonic() - started:.1f} s, cut {trickle(connection, b'x', 40):.1f} s later")
+    assert time.monotonic() - started < 40
+
+
+def test_a_refused_body_that_goes_on_for_ever_is_cut_too(limited: Running) -> None:
+    head = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
+    connection = rest(limited, head)
+    assert connection.recv(20).startswith(b"HTTP/1.1 404 ")
+    assert trickle(connection, b"x", 40) < 35
+
+
+def test_a_client_that_does_not_read_its_answers_is_cut(limited: Running) -> None:
+    before = closed(limited, "stalled_answer")
+    connection = rest(limited, receive_buffer=2048)
+    connection.settimeout(0.5)
+    with contextlib.suppress(TimeoutError, ConnectionError):
+        while True:  # until the service does not read on, because nothing of what it wrote is taken
+            connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 50)
+    until(lambda: closed(limited, "stalled_answer") > before, 40)
+    connection.close()
+
+
+def test_idle_connections_end(limited: Running) -> None:
+    silent, used = rest(limited), rest(limited, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert last_words(silent) == b""
+    assert last_words(used).startswith(b"HTTP/1.1 200 ")
+
+
+def test_connections_too_many_are_closed_at_once(limited: Running, digit: Path) -> None:
+    before = closed(limited, "too_many")
+    kept: list[socket.socket] = []
+    try:
+        until(lambda: kept.append(rest(limited)) or closed(limited, "too_many") > before, 20, every=0)
+        refused = kept.pop()
+        print(f"REST: connection {len(kept) + 1} beside the callers' was closed")
+        assert last_words(refused) == b""
+        assert len(kept) <= CONNECTIONS
+    finally:
+        for connection in kept:
+            connection.close()
+    until(lambda: status(f"{limited.http}/livez") == 200, 20)
+
+
+def test_grpc_connections_too_many_are_closed_at_once(limited: Running) -> None:
+    kept: list[http2.Connection] = []
+    try:
+        for _ in range(CONNECTIONS + 10):
+            with contextlib.suppress(ConnectionError):
+                kept.append(http2.Connection(limited.grpc))
+        open_ones = 0
+        for connection in kept:
+            with contextlib.suppress(ConnectionError):
+                open_ones += bool(next(connection.frames(), None))
+        print(f"gRPC: {open_ones} of {CONNECTIONS + 10} connections beside the callers' were served")
+        assert 0 < open_ones < CONNECTIONS
+    finally:
+        for connection in kept:
+            connection.close()
+    with swinserve.Client(limited.grpc, timeout=20) as client:
+        until(lambda: served(client), 20)
+
+
+def served(client: swinserve.Client) -> bool:
+    try:
+        return bool(client.models())
+    except swinserve.SwinserveError:
+        return False
+
+
+def test_a_grpc_client_that_pings_all_the_time_is_told_to_calm_down(limited: Running) -> None:
+    connection = http2.Connection(limited.grpc)
+    with contextlib.suppress(ConnectionError):
+        for number in range(20):
+            connection.socket.sendall(http2.frame(http2.PING, struct.pack(">Q", number)))
+            time.sleep(0.05)
+    assert connection.goodbye() == http2.ENHANCE_YOUR_CALM
+    connection.close()
+
+
+def test_a_grpc_connection_that_says_nothing_is_closed(limited: Running) -> None:
+    host, _, port = limited.grpc.removeprefix("grpc://").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=40) as connection:
+        started = time.monotonic()
+        while connection.recv(1000):  # its settings
+            pass
+        print(f"gRPC: a handshake that did not come was given up after {time.monotonic() - started:.1f} s")
+
+
+def test_an_idle_grpc_connection_ends_in_peace(limited: Running) -> None:
+    connection = http2.Connection(limited.grpc)
+    assert connection.goodbye() == 0  # NO_ERROR
+    connection.close()
+
+
+def test_metadata_over_the_limit_is_refused(limited: Running) -> None:
+    with grpc.insecure_channel(limited.grpc.removeprefix("grpc://")) as channel:
+        stub = ClassifierStub(channel)
+        stub.ListModels(ListModelsRequest(), metadata=(("x-much", "x" * 6000),), timeout=20)
+        with pytest.raises(grpc.RpcError) as refusal:
+            stub.ListModels(ListModelsRequest(), metadata=(("x-much", "x" * 10_000),), timeout=20)
+    assert refusal.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_streams_opened_and_reset_as_fast_as_can_be_do_no_harm(limited: Running, digit: Path) -> None:
+    """CVE-2023-44487: each reset makes room for the next stream, while the server still works for the last."""
+    message = ClassifyRequest(images=[Image(content=digit.read_bytes())]).SerializeToString()
+    body = b"\0" + struct.pack(">I", len(message)) + message
+    head = http2.call(CLASSIFY)
+    ends: Counter[str] = Counter()
+    sent = 0
+    for _ in range(3):
+        connection = http2.Connection(limited.grpc)
+        try:
+            for stream in range(1, 4000, 2):
+                cancel = http2.frame(http2.RST_STREAM, struct.pack(">I", http2.CANCEL), stream=stream)
+                opened = http2.frame(http2.HEADERS, head, flags=http2.END_HEADERS, stream=stream)
+                said = http2.frame(http2.DATA, body, flags=http2.END_STREAM, stream=stream) if stream % 8 == 1 else b""
+                connection.socket.sendall(opened + said + cancel)
+                sent += 1
+            ends["taken"] += 1
+        except (ConnectionError, TimeoutError):
+            ends["cut"] += 1
+        connection.close()
+    print(f"rapid reset: {sent} streams over 3 connections, {dict(ends)}")
+    until(lambda: value(get(limited.metrics), "queue_images") < 50, 60)
+
+
+def test_headers_without_end_over_http2_do_no_harm(limited: Running) -> None:
+    """The CONTINUATION flood: headers that never end, in frame after frame."""
+    connection = http2.Connection(limited.grpc)
+    connection.socket.settimeout(20)
+    field = http2.headers(**{f"x{n}": "y" * 1000 for n in range(10)})
+    ended = False
+    try:
+        connection.socket.sendall(http2.frame(http2.HEADERS, http2.call(CLASSIFY), stream=1))
+        for _ in range(3000):  # 30 MB
+            connection.socket.sendall(http2.frame(http2.CONTINUATION, field, stream=1))
+    except (ConnectionError, TimeoutError):
+        ended = True
+    print(f"CONTINUATION flood: {'cut' if ended else 'read and thrown away'}")
+    connection.close()
