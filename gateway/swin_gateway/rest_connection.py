@@ -1,4 +1,4 @@
-"""One client's HTTP/1.1 connection: uvicorn's own, with limits in bytes and in time, and strict about what a request is.
+"""One client's HTTP/1.1 connection: uvicorn's own, with limits in bytes and in time, and strict about requests.
 
     idle → head → body → answer → idle …    each has its time, and an answer must be taken, too
 
@@ -148,7 +148,7 @@ class RestConnection(HttpToolsProtocol):
         elif self.parser.get_http_version() not in VERSIONS:
             self._refusal = InvalidRequest("speak HTTP/1.1")
         elif self.parser.should_upgrade() and self._has_body():
-            self._refusal = InvalidRequest("a request that asks for another protocol cannot have a body; speak HTTP/1.1")
+            self._refusal = InvalidRequest("a request for another protocol cannot have a body; speak HTTP/1.1")
         if self._refusal is not None:
             raise self._refusal
 

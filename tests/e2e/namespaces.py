@@ -35,7 +35,7 @@ class Namespace:
 
 @contextmanager
 def two_namespaces() -> Iterator[tuple[Namespace, Namespace]]:
-    """The one with INSIDE's addresses and the one with OUTSIDE's. Raises OSError where the machine does not allow them."""
+    """With INSIDE's addresses and with OUTSIDE's. Raises OSError where the machine does not allow them."""
     if missing := [name for name in ("unshare", "nsenter", "ip") if shutil.which(name) is None]:
         raise OSError(f"there is no {', '.join(missing)}")
     holders: list[subprocess.Popen[bytes]] = []

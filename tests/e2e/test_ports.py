@@ -70,7 +70,8 @@ def network(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 
 def own_addresses() -> tuple[str, ...]:
     """The machine's, those that others can reach it by."""
-    found = [each.address for addresses in psutil.net_if_addrs().values() for each in addresses if each.family == socket.AF_INET]
+    interfaces = psutil.net_if_addrs().values()
+    found = [each.address for known in interfaces for each in known if each.family == socket.AF_INET]
     return tuple(each for each in found if not ipaddress.ip_address(each).is_loopback) or ("127.0.0.1",)
 
 
@@ -104,8 +105,8 @@ def test_what_listens_beside_ours_is_torchserves_and_on_loopback(network: Networ
     found = below(network.running)
     assert all(address.is_loopback for address in found.values())
     assert set(found) == set(listening(network.running.jvm().pid))
-    if platform.machine() == "x86_64":
-        assert len(found) == 3  # gRPC for inference and for management, and its metrics; its REST has sockets in a folder
+    if platform.machine() == "x86_64":  # its REST has sockets in a folder
+        assert len(found) == 3  # gRPC for inference, for management, and metrics
 
 
 def test_the_folder_with_sockets_and_keys_is_its_users_alone(shared: Running) -> None:
