@@ -37,9 +37,9 @@ def jars() -> list[dict[str, Any]]:
     components = []
     for name, version in found.items():
         group, _, artifact = name.partition(":")
-        purl = f"pkg:maven/{group}/{artifact}@{version}"
-        facts = {"type": "library", "bom-ref": purl, "group": group, "name": artifact, "version": version, "purl": purl}
-        components.append(facts)
+        purl = f"pkg:maven/{group}/{artifact}" + (f"@{version}" if version else "")
+        facts = {"type": "library", "bom-ref": purl, "group": group, "name": artifact, "purl": purl}
+        components.append(facts | ({"version": version} if version else {}))
     return components
 
 

@@ -29,7 +29,7 @@ LOG4J = """<?xml version="1.0" encoding="UTF-8"?>
   </Loggers>
 </Configuration>
 """
-UNIX_SOCKETS = sys.platform == "linux" and platform.machine() == "x86_64"
+UNIX_SOCKETS = sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64")
 KEYS = "key_file.json"  # TorchServe's own name for it, in its working folder
 KEY_MINUTES = 35_000_000
 """66 years, as long as a key can be made to last: TorchServe counts the seconds in 31 bits."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
-import platform
 import re
 import socket
 import stat
@@ -21,6 +20,7 @@ import httpx
 import psutil
 import pytest
 
+from swin_gateway import torchserve_configuration
 from tests.e2e.listening import Address, listening, sockets
 from tests.e2e.namespaces import INSIDE, two_namespaces
 from tests.e2e.running import Running, service
@@ -105,7 +105,7 @@ def test_what_listens_beside_ours_is_torchserves_and_on_loopback(network: Networ
     found = below(network.running)
     assert all(address.is_loopback for address in found.values())
     assert set(found) == set(listening(network.running.jvm().pid))
-    if platform.machine() == "x86_64":  # its REST has sockets in a folder
+    if torchserve_configuration.UNIX_SOCKETS:  # its REST has sockets in a folder
         assert len(found) == 3  # gRPC for inference, for management, and metrics
 
 
