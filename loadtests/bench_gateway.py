@@ -88,7 +88,11 @@ def sides(service: Service, image: bytes, images: int) -> dict[str, Call]:
         "gateway": lambda: ours.Classify(request),
         "torchserve": lambda: asyncio.gather(*(_awaited(theirs.Predictions(one, metadata=key)) for _ in range(images))),
     }
-    return found if images == 1 else {**found, "torchserve, one job": lambda: theirs.Predictions(all_of_them, metadata=key)}
+    return (
+        found
+        if images == 1
+        else {**found, "torchserve, one job": lambda: theirs.Predictions(all_of_them, metadata=key)}
+    )
 
 
 def _job(images: list[bytes]) -> PredictionsRequest:

@@ -200,5 +200,3 @@ def _call(
         trace=served.trace,
         caller=caller.of_grpc(context.peer()),
     )
-
-

@@ -23,7 +23,7 @@ from swin_gateway.request_id import REQUEST_ID, request_id_from
 OURS = "/swinserve.v1.Classifier/"
 
 
-class RequestReading(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # the stubs lack it
+class RequestReading(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs alone
     """Makes handlers that are called with the message of such that are called at once and read it."""
 
     def __init__(self, calls: Calls, time_limit: Callable[[float | None], float]) -> None:
@@ -48,7 +48,7 @@ class RequestReading(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # the s
         if inspect.isasyncgenfunction(answer):
             return handler
 
-        async def read_and_answer(requests: Any, context: Any) -> Any:
+        async def read_and_answer(_: Any, context: Any) -> Any:
             return await answer(await self._read(method, handler.request_deserializer, context), context)
 
         make = (
@@ -63,7 +63,7 @@ class RequestReading(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # the s
         try:
             async with asyncio.timeout(self._time_limit(context.time_remaining())):
                 raw = await context.read()
-            if raw is grpc.aio.EOF:
+            if raw is grpc.aio.EOF:  # type: ignore[attr-defined]
                 raise InvalidRequest("the call brought no message")
             return parse(raw)
         except TimeoutError:

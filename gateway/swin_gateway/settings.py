@@ -83,7 +83,9 @@ class ServeSettings(BaseSettings):
     max_pending_bytes: Positive = Field(
         256 * 2**20, description="most bytes of all requests that wait or are being read; the rest is shed"
     )
-    grpc_max_streams: Positive = Field(256, description="most calls at a time on one gRPC connection; more wait")
+    grpc_max_streams: Positive = Field(
+        1024, description="most calls at a time on one gRPC connection; more wait at the client or are UNAVAILABLE"
+    )
     grpc_ping_interval: Seconds = Field(10.0, description="a client that pings more often is cut off")
     grpc_max_age: Seconds = Field(
         1800.0, description="after which a gRPC connection takes no new calls, so that clients find new instances"

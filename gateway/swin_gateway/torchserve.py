@@ -36,7 +36,6 @@ WORKER_LINE = re.compile(r"^(DEBUG|INFO|WARNING|ERROR|CRITICAL) (swin_handler.*)
 LINE = re.compile(r"^(TRACE|DEBUG|INFO|WARN|ERROR|FATAL)\|([\w.$]+)\|(.*)$")
 
 
-
 class TorchServe:
     """One TorchServe process. Call `start`, watch `wait`, end with `stop`."""
 

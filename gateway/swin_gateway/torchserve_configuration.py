@@ -1,7 +1,7 @@
 """What TorchServe reads from its private folder: where it listens, who may call it, what it logs, what it runs.
 
-Of all that it offers, only its gRPC and its metrics can be reached without entering that folder, and gRPC asks for a key
-that is kept there: another user of the machine can neither list, load, scale nor classify anything.
+Of all that it offers, only gRPC and metrics can be reached without entering that folder, and gRPC asks for a key that
+is kept there: another user of the machine can neither list, load, scale nor classify anything.
 """
 
 from __future__ import annotations

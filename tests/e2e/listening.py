@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import struct
 from pathlib import Path
 
@@ -24,7 +23,7 @@ def sockets(pid: int) -> dict[str, tuple[Address, int]]:
 
 def listening(pid: int) -> dict[int, Address]:
     """port -> address of what the process itself listens on."""
-    links = (os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink())
+    links = (str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink())
     mine = {link.removeprefix("socket:[").removesuffix("]") for link in links if link.startswith("socket:")}
     return {port: address for inode, (address, port) in sockets(pid).items() if inode in mine}
 

@@ -55,13 +55,12 @@ def two_namespaces() -> Iterator[tuple[Namespace, Namespace]]:
     finally:
         for holder in holders:
             holder.kill()
-            holder.wait()
+            holder.communicate()
 
 
 def _hold(holders: list[subprocess.Popen[bytes]], *command: str) -> Namespace:
     """A namespace made by `command`, which becomes the process that holds it."""
-    before = os.readlink("/proc/self/ns/net")
-    known = {before} | {os.readlink(f"/proc/{each.pid}/ns/net") for each in holders}
+    known = {_net(pid) for pid in (os.getpid(), *(each.pid for each in holders))}
     holder = subprocess.Popen([*command, "sleep", "600"], stderr=subprocess.PIPE)
     holders.append(holder)
     until(lambda: holder.poll() is not None or (_net(holder.pid) not in known and _mapped(holder.pid)), 20)
@@ -76,4 +75,4 @@ def _mapped(pid: int) -> bool:
 
 
 def _net(pid: int) -> str:
-    return os.readlink(Path(f"/proc/{pid}/ns/net"))
+    return str(Path(f"/proc/{pid}/ns/net").readlink())

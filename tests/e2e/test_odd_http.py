@@ -5,9 +5,9 @@ Each gets an answer or an end, never a 5xx and never silence; and what is hidden
 
 from __future__ import annotations
 
+import re
 import socket
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -44,13 +44,18 @@ CASES = {
     "Content-Length of 5,000 digits": Odd(POST + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\nabc", (400,)),
     "space before the colon": Odd(POST + b"Content-Length : 3\r\n\r\nabc", (400,)),
     "Content-Length and chunked": Odd(sized(CHUNKED, b"0\r\n\r\n" + HIDDEN, 5), (400,)),
-    "chunked and Content-Length": Odd(POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + HIDDEN, (400,)),
+    "chunked and Content-Length": Odd(
+        POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + HIDDEN, (400,)
+    ),
     "chunked twice": Odd(POST + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n" + HIDDEN, (400,)),
     "chunked not last": Odd(POST + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n" + HIDDEN, (400,)),
     "an unknown coding": Odd(POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" + HIDDEN, (400,)),
-    "chunked with a tab": Odd(POST + b"Transfer-Encoding:\tchunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n" + HIDDEN, (400,)),
+    "chunked with a tab": Odd(
+        POST + b"Transfer-Encoding:\tchunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n" + HIDDEN, (400,)
+    ),
     "chunked over HTTP/1.0": Odd(
-        b"POST /v1/classify HTTP/1.0\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n" + HIDDEN, (400,)
+        b"POST /v1/classify HTTP/1.0\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n" + HIDDEN,
+        (400,),
     ),
     # Chunked nonsense.
     "a chunk size that is none": Odd(CHUNKED + b"\r\nxyz\r\n" + HIDDEN, (400,)),
@@ -60,13 +65,13 @@ CASES = {
     "a chunk extension": Odd(CHUNKED + END[:-2] + b"\r\n3;a=b\r\nabc\r\n0\r\n\r\n", (415,)),
     "a chunk extension with a line feed": Odd(CHUNKED + b"\r\n3;\nabc\r\n0\r\n\r\n" + HIDDEN, (400,)),
     "a length behind the body": Odd(
-        CHUNKED + END[:-2] + b"\r\n3\r\nabc\r\n0\r\nContent-Length: 500\r\nx-request-id: hidden\r\n\r\n", (415,)
+        CHUNKED + END[:-2] + b"\r\n3\r\nabc\r\n0\r\nContent-Length: 500\r\nx-request-id: hidden\r\n\r\n", (400,)
     ),
     # Lines and names.
     "bare line feeds": Odd(b"GET /livez HTTP/1.1\nHost: x\nConnection: close\n\n", (400,)),
     "a bare line feed hides a length": Odd(POST + b"a: b\nContent-Length: 80\r\n\r\n" + HIDDEN, (400,)),
     "bare carriage returns": Odd(b"GET /livez HTTP/1.1\rHost: x\r\r", (400,)),
-    "a folded header": Odd(LIVEZ + b"a: b\r\n c\r\n" + END, (200,)),
+    "a folded header": Odd(LIVEZ + b"a: b\r\n c\r\n" + END, (400,)),
     "a header without a colon": Odd(LIVEZ + b"nonsense\r\n" + END, (400,)),
     "a header without a name": Odd(LIVEZ + b": x\r\n" + END, (400,)),
     "NUL in a header": Odd(LIVEZ + b"a: b\0c\r\n" + END, (400,)),
@@ -90,7 +95,7 @@ CASES = {
     "an unknown method": Odd(b"BREW /livez HTTP/1.1\r\nHost: x\r\n" + END, (400,)),
     "TRACE": Odd(b"TRACE /livez HTTP/1.1\r\nHost: x\r\n" + END, (405,)),
     "CONNECT": Odd(b"CONNECT elsewhere:80 HTTP/1.1\r\nHost: x\r\n\r\n" + HIDDEN, (400,)),
-    "OPTIONS *": Odd(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n" + END, (400, )),
+    "OPTIONS *": Odd(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n" + END, (404,)),
     "DELETE a model": Odd(b"DELETE /v1/models/swin_digits HTTP/1.1\r\nHost: x\r\n" + END, (405,)),
     "HEAD": Odd(b"HEAD /livez HTTP/1.1\r\nHost: x\r\n" + END, (405,)),
     "GET with a body": Odd(sized(LIVEZ + b"Connection: close\r\n", b"abc"), (200,)),
@@ -99,7 +104,9 @@ CASES = {
     "more behind the last": Odd(LIVEZ + END + HIDDEN, (200,)),
     "rubbish behind a request": Odd(LIVEZ + b"\r\n" + b"\0\0\0\r\n\r\n", (200,)),
     "a request for another protocol": Odd(
-        LIVEZ + b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: eA==\r\nSec-WebSocket-Version: 13\r\n\r\n", (200,)
+        LIVEZ
+        + b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: eA==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+        (200,),
     ),
     "a body behind a request for another protocol": Odd(
         sized(POST + b"Connection: Upgrade\r\nUpgrade: h2c\r\n", HIDDEN), (400,)
@@ -110,6 +117,8 @@ CASES = {
         b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\nExpect: 100-continue\r\n\r\n" + HIDDEN, (404,)
     ),
 }
+
+
 @pytest.fixture(scope="module")
 def answers(shared: Running) -> dict[str, bytes]:
     """All that each was answered until the service closed its connection; all at once, because a refusal lingers."""
@@ -135,7 +144,7 @@ def read_to_the_end(connection: socket.socket) -> bytes:
 
 
 def statuses(answer: bytes) -> tuple[int, ...]:
-    return tuple(int(line.split()[1]) for line in answer.split(b"\r\n") if line.startswith(b"HTTP/1.1 "))
+    return tuple(int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answer))
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
@@ -18,9 +19,7 @@ from swin_gateway.rest_connection import protocol
 
 from .assembly import until
 
-PATIENT = ConnectionLimits(
-    connections=100, header_bytes=2000, header_seconds=30, idle_seconds=30, stall_seconds=30
-)
+PATIENT = ConnectionLimits(connections=100, header_bytes=2000, header_seconds=30, idle_seconds=30, stall_seconds=30)
 GET = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
 SECOND = b"GET /second HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -102,7 +101,7 @@ async def running(**changes: Any) -> AsyncIterator[Running]:
 
 
 def statuses(answer: bytes) -> list[int]:
-    return [int(line.split()[1]) for line in answer.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answer)]
 
 
 def error(answer: bytes) -> dict[str, str]:
@@ -137,7 +136,7 @@ async def test_headers_over_the_limit_are_refused_whether_they_come_whole_or_nev
 async def test_headers_behind_a_body_are_neither_kept_nor_without_end() -> None:
     start = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
     async with running() as served:
-        reader, writer = await served.connect(start + b"Content-Length: 5\r\n\r\n" + SECOND)
+        reader, writer = await served.connect(start + b"x-request-timeout: 5\r\n\r\n" + SECOND)
         assert await reader.readuntil(b"/second")
         assert served.app.bodies == [b"x", b""]
         writer.close()
@@ -199,11 +198,12 @@ async def test_the_rest_of_a_body_that_was_answered_has_its_time_as_a_whole() ->
     async with running(stall_seconds=0.3) as served:
         reader, writer = await served.connect(b"POST /now HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
         assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
-        with pytest.raises(ConnectionError):
-            for _ in range(1000):
-                writer.write(b"x")
-                await writer.drain()
-                await asyncio.sleep(0.02)
+        async with asyncio.timeout(20):
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    writer.write(b"x")
+                    await writer.drain()
+                    await asyncio.sleep(0.02)
         assert served.closed == {"stalled_body": 1}
 
 
