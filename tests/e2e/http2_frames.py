@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 from collections.abc import Iterator
@@ -55,19 +56,15 @@ class Connection:
                 kind, flags, stream = head[3], head[4], int.from_bytes(head[5:], "big")
                 payload = file.read(length)
                 if kind in (SETTINGS, PING) and not flags & ACK:
-                    self.socket.sendall(frame(kind, payload if kind == PING else b"", flags=ACK))
+                    with contextlib.suppress(ConnectionError):  # what it said before it closed is still to be read
+                        self.socket.sendall(frame(kind, payload if kind == PING else b"", flags=ACK))
                 yield kind, flags, stream, payload
 
-    def goodbye(self) -> int | None:
-        """Reads to the end; the error code of the server's GOAWAY, None if it closed without one."""
-        code = None
-        try:
-            for kind, _, _, payload in self.frames():
-                if kind == GOAWAY:
-                    code = struct.unpack(">I", payload[4:8])[0]
-        except ConnectionResetError:
-            pass
-        return code
+    def goodbyes(self) -> list[int]:
+        """Reads to the end; the error codes of the server's GOAWAYs."""
+        with contextlib.suppress(ConnectionError):
+            return [struct.unpack(">I", payload[4:8])[0] for kind, _, _, payload in self.frames() if kind == GOAWAY]
+        return []
 
     def close(self) -> None:
         self.socket.close()

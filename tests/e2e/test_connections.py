@@ -8,7 +8,9 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -42,7 +44,7 @@ def limited(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
         yield running
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _others_see_nothing(limited: Running, digit: Path) -> Iterator[None]:
     with calling(limited.grpc, limited.http, image=digit, count=2) as both:
         further(both, 3, 60)
@@ -91,57 +93,116 @@ def closed(limited: Running, cause: str) -> int:
     return int(float(line.removeprefix(series)))
 
 
-def test_headers_a_byte_at_a_time_are_cut_off(limited: Running) -> None:
-    before = closed(limited, "too_slow")
+def slow_headers(limited: Running) -> tuple[float, list[bytes]]:
     first, *others = (rest(limited, b"GET /livez HTTP/1.1\r\nHost: x\r\n") for _ in range(10))
-    took = trickle(first, b"x", 30)
-    print(f"slow headers: cut after {took:.1f} s")
-    assert took < 25
-    answers = [last_words(connection) for connection in others]
-    assert all(answer.startswith(b"HTTP/1.1 408 ") and b"TOO_SLOW" in answer for answer in answers)
-    until(lambda: closed(limited, "too_slow") >= before + 10, 10)
+    return trickle(first, b"x", 60), [last_words(connection) for connection in others]
 
 
-def test_a_body_a_byte_at_a_time_has_its_calls_deadline_and_no_more(limited: Running) -> None:
+def slow_body(limited: Running) -> tuple[bytes, float]:
     head = b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nx-request-timeout: 1\r\n\r\n"
-    connection = rest(limited, head)
-    said = b""
+    connection, said = rest(limited, head), b""
     connection.settimeout(0.2)
     started = time.monotonic()
-    while b"DEADLINE_EXCEEDED" not in said and time.monotonic() - started < 30:
+    while b"DEADLINE_EXCEEDED" not in said and time.monotonic() - started < 60:
         connection.send(b"x")
         with contextlib.suppress(TimeoutError):
             said += connection.recv(1000)
-    assert said.startswith(b"HTTP/1.1 504 ")
-    # It has been answered, and goes on sending: its connection ends.
-    print(f"slow body: 504 after {time.monotonic() - started:.1f} s, cut {trickle(connection, b'x', 40):.1f} s later")
-    assert time.monotonic() - started < 40
+    return said, trickle(connection, b"x", 60)  # it has been answered, and goes on sending
 
 
-def test_a_refused_body_that_goes_on_for_ever_is_cut_too(limited: Running) -> None:
-    head = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
-    connection = rest(limited, head)
-    assert connection.recv(20).startswith(b"HTTP/1.1 404 ")
-    assert trickle(connection, b"x", 40) < 35
+def refused_body(limited: Running) -> tuple[bytes, float]:
+    connection = rest(limited, b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+    return connection.recv(20), trickle(connection, b"x", 60)
 
 
-def test_a_client_that_does_not_read_its_answers_is_cut(limited: Running) -> None:
-    before = closed(limited, "stalled_answer")
-    connection = rest(limited, receive_buffer=2048)
-    connection.settimeout(0.5)
-    with contextlib.suppress(TimeoutError, ConnectionError):
-        while True:  # until the service does not read on, because nothing of what it wrote is taken
-            connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 50)
-    until(lambda: closed(limited, "stalled_answer") > before, 40)
-    connection.close()
+def unread_answers(limited: Running) -> None:
+    with rest(limited, receive_buffer=2048) as connection:
+        connection.settimeout(0.5)
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            while True:  # until the service does not read on, because nothing of what it wrote is taken
+                connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 50)
+        until(lambda: closed(limited, "stalled_answer"), 60)
 
 
-def test_idle_connections_end(limited: Running) -> None:
+def idle(limited: Running) -> tuple[bytes, bytes]:
+    """Of one that says nothing, and of one that was used."""
     silent, used = rest(limited), rest(limited, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert last_words(silent) == b""
-    assert last_words(used).startswith(b"HTTP/1.1 200 ")
+    return last_words(silent), last_words(used)
 
 
+def idle_grpc(limited: Running) -> list[int]:
+    connection = http2.Connection(limited.grpc)
+    codes = connection.goodbyes()
+    connection.close()
+    return codes
+
+
+def silent_grpc(limited: Running) -> float:
+    host, _, port = limited.grpc.removeprefix("grpc://").rpartition(":")
+    started = time.monotonic()
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        while connection.recv(1000):  # its settings
+            pass
+    return time.monotonic() - started
+
+
+SLOW = (slow_headers, slow_body, refused_body, unread_answers, idle, idle_grpc, silent_grpc)
+
+
+@pytest.fixture(scope="module")
+def ends(limited: Running, digit: Path) -> dict[str, Any]:
+    """How the service ended each kind of slow client, all at once, while others were answered."""
+    with calling(limited.grpc, limited.http, image=digit, count=2) as both, ThreadPoolExecutor(len(SLOW)) as pool:
+        further(both, 3, 60)
+        running = {kind.__name__: pool.submit(kind, limited) for kind in SLOW}
+        found = {name: future.result() for name, future in running.items()}
+        further(both, 3, 60)
+    assert [set(callers.outcomes) for callers in both] == [{"right"}, {"right"}]
+    return found
+
+
+def test_headers_a_byte_at_a_time_are_cut_off(limited: Running, ends: dict[str, Any]) -> None:
+    took, answers = ends["slow_headers"]
+    print(f"slow headers: cut after {took:.1f} s")
+    assert took < 60
+    assert all(answer.startswith(b"HTTP/1.1 408 ") and b"TOO_SLOW" in answer for answer in answers)
+    assert closed(limited, "too_slow") >= 10
+
+
+def test_a_body_a_byte_at_a_time_has_its_calls_deadline_and_no_more(ends: dict[str, Any]) -> None:
+    said, took = ends["slow_body"]
+    print(f"slow body: 504, and cut {took:.1f} s later")
+    assert said.startswith(b"HTTP/1.1 504 ")
+    assert took < 60
+
+
+def test_a_refused_body_that_goes_on_for_ever_is_cut_too(ends: dict[str, Any]) -> None:
+    said, took = ends["refused_body"]
+    print(f"refused body: 404, and cut {took:.1f} s later")
+    assert said.startswith(b"HTTP/1.1 404 ")
+    assert took < 60
+
+
+def test_a_client_that_does_not_read_its_answers_is_cut(limited: Running, ends: dict[str, Any]) -> None:
+    assert closed(limited, "stalled_answer") == 1
+
+
+def test_idle_connections_end(ends: dict[str, Any]) -> None:
+    silent, used = ends["idle"]
+    assert silent == b""
+    assert used.startswith(b"HTTP/1.1 200 ")
+
+
+def test_an_idle_grpc_connection_is_told_to_go_away(ends: dict[str, Any]) -> None:
+    assert ends["idle_grpc"]
+
+
+def test_a_grpc_connection_that_says_nothing_is_closed(ends: dict[str, Any]) -> None:
+    print(f"gRPC: a handshake that did not come was given up after {ends['silent_grpc']:.1f} s")
+    assert ends["silent_grpc"] < 60
+
+
+@pytest.mark.usefixtures("_others_see_nothing")
 def test_connections_too_many_are_closed_at_once(limited: Running, digit: Path) -> None:
     before = closed(limited, "too_many")
     kept = [rest(limited) for _ in range(CONNECTIONS + 10)]  # at once, before the first ones have been idle too long
@@ -155,6 +216,7 @@ def test_connections_too_many_are_closed_at_once(limited: Running, digit: Path) 
     until(lambda: status(f"{limited.http}/livez") == 200, 20)
 
 
+@pytest.mark.usefixtures("_others_see_nothing")
 def test_grpc_connections_too_many_are_closed_at_once(limited: Running) -> None:
     kept: list[http2.Connection] = []
     try:
@@ -181,28 +243,14 @@ def served(client: swinserve.Client) -> bool:
         return False
 
 
+@pytest.mark.usefixtures("_others_see_nothing")
 def test_a_grpc_client_that_pings_all_the_time_is_told_to_calm_down(limited: Running) -> None:
     connection = http2.Connection(limited.grpc)
     with contextlib.suppress(ConnectionError):
         for number in range(20):
             connection.socket.sendall(http2.frame(http2.PING, struct.pack(">Q", number)))
             time.sleep(0.05)
-    assert connection.goodbye() == http2.ENHANCE_YOUR_CALM
-    connection.close()
-
-
-def test_a_grpc_connection_that_says_nothing_is_closed(limited: Running) -> None:
-    host, _, port = limited.grpc.removeprefix("grpc://").rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=40) as connection:
-        started = time.monotonic()
-        while connection.recv(1000):  # its settings
-            pass
-        print(f"gRPC: a handshake that did not come was given up after {time.monotonic() - started:.1f} s")
-
-
-def test_an_idle_grpc_connection_ends_in_peace(limited: Running) -> None:
-    connection = http2.Connection(limited.grpc)
-    assert connection.goodbye() == 0  # NO_ERROR
+    assert http2.ENHANCE_YOUR_CALM in connection.goodbyes()
     connection.close()
 
 
@@ -215,6 +263,7 @@ def test_metadata_over_the_limit_is_refused(limited: Running) -> None:
     assert refusal.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+@pytest.mark.usefixtures("_others_see_nothing")
 def test_streams_opened_and_reset_as_fast_as_can_be_do_no_harm(limited: Running, digit: Path) -> None:
     """CVE-2023-44487: each reset makes room for the next stream, while the server still works for the last."""
     message = ClassifyRequest(images=[Image(content=digit.read_bytes())]).SerializeToString()
@@ -239,6 +288,7 @@ def test_streams_opened_and_reset_as_fast_as_can_be_do_no_harm(limited: Running,
     until(lambda: value(get(limited.metrics), "queue_images") < 50, 60)
 
 
+@pytest.mark.usefixtures("_others_see_nothing")
 def test_headers_without_end_over_http2_do_no_harm(limited: Running) -> None:
     """The CONTINUATION flood: headers that never end, in frame after frame."""
     connection = http2.Connection(limited.grpc)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import uvicorn
 
+from swin_gateway import connection_limits, rest_connection
 from swin_gateway.connection_limits import ConnectionLimits
 from swin_gateway.rest_connection import protocol
 
@@ -22,6 +23,13 @@ from .assembly import until
 PATIENT = ConnectionLimits(connections=100, header_bytes=2000, header_seconds=30, idle_seconds=30, stall_seconds=30)
 GET = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
 SECOND = b"GET /second HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that nobody waits for a look at the clock, or for last words to be heard."""
+    monkeypatch.setattr(connection_limits, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(rest_connection, "LAST_WORDS_SECONDS", 0.1)
 
 
 class Server(uvicorn.Server):
