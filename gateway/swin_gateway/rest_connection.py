@@ -11,6 +11,7 @@ import asyncio
 import enum
 import json
 from collections.abc import Callable
+from itertools import chain
 from typing import Any, cast
 
 import httptools
@@ -99,13 +100,10 @@ class RestConnection(HttpToolsProtocol):
         super().on_message_begin()
         self._enter(Phase.HEAD)
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._phase is Phase.HEAD:  # what comes behind a body could be anything, and without end
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         self._check_head()
         super().on_headers_complete()
+        self.headers = []  # for what comes behind a body, which could be anything
         self._unanswered += 1
         self._overhead = 0
         self._enter(Phase.BODY)
@@ -139,7 +137,7 @@ class RestConnection(HttpToolsProtocol):
 
     def _check_head(self) -> None:
         """Raises, which ends the parsing, and notes why."""
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        size = len(self.url) + sum(map(len, chain.from_iterable(self.headers)))
         if self._unanswered:
             size += self._queued
             self._queued = size
