@@ -17,7 +17,7 @@ endif
 BESIDE := -n 2 --dist loadfile
 MODEL := model_store/swin_digits-1.0.mar
 
-.PHONY: help setup demo serve test test-full gpu lint format typecheck check proto proto-check lock train load \
+.PHONY: help setup demo serve test test-full gpu lint format typecheck check proto proto-check lock sbom audit train load \
 	bench-crosscheck bench-decode bench-gateway bench-gpu bench-memory bench-model bench-overload bench-pipeline bench-serve \
 	bench-start rolling soak dashboard wheel clean
 
@@ -52,6 +52,11 @@ $(BIN)/python: | $(UV)
 	@$(UV) pip install --quiet --python .venv-proto/bin/python --require-hashes -r requirements/proto.txt
 	@touch $@
 
+.venv-audit/.done: requirements/audit.txt | $(UV)
+	@$(UV) venv --quiet --python $(PYTHON) --clear .venv-audit
+	@$(UV) pip install --quiet --python .venv-audit/bin/python --require-hashes -r requirements/audit.txt
+	@touch $@
+
 $(MODEL): .venv/.serve $(wildcard model_store/swin_digits/*) $(wildcard handler/swin_handler/*.py) \
 		$(foreach part,build engine kernels models,$(wildcard handler/swin_handler/$(part)/*.py)) \
 		$(wildcard handler/swin_handler/native/*)
@@ -65,11 +70,11 @@ demo: $(MODEL)  ## start the service, classify real images over gRPC and REST, s
 serve: $(MODEL)  ## start the service on the default model and stay (SWINSERVE_* variables apply)
 	@$(BIN)/swinserve serve --model-store model_store
 
-test: .venv/.dev .venv-proto/.done  ## what CI runs: lint, types, contracts, unit and e2e tests with coverage
+test: .venv/.dev .venv-proto/.done .venv-audit/.done  ## what CI runs: lint, types, contracts, unit and e2e tests with coverage
 	@$(MAKE) --no-print-directory check
 	@$(BIN)/python -m pytest $(BESIDE) --cov --cov-report=term -m "not gpu and not slow"
 
-test-full: .venv/.dev .venv-proto/.done check  ## the same and the minutes-long tests
+test-full: .venv/.dev .venv-proto/.done .venv-audit/.done check  ## the same and the minutes-long tests
 	@$(BIN)/python -m pytest $(BESIDE) --cov --cov-report=term -m "not gpu"
 
 gpu: .venv/.dev  ## everything that needs a CUDA device
@@ -100,6 +105,7 @@ lock: $(UV)  ## resolve the dependencies anew into requirements/*.txt
 		--no-emit-index-url --upgrade; }; \
 	compile requirements/uv.in -o requirements/uv.txt; \
 	compile requirements/proto.in -o requirements/proto.txt; \
+	compile requirements/audit.in -o requirements/audit.txt; \
 	compile pyproject.toml requirements/build.in --extra serve -c requirements/constraints.in \
 		-o requirements/serve.txt; \
 	compile pyproject.toml requirements/build.in --extra serve --extra openvino --extra load --extra bench \
@@ -110,6 +116,12 @@ lock: $(UV)  ## resolve the dependencies anew into requirements/*.txt
 		override=$${peer%requirements.in}override.in; \
 		compile $$peer $$([ ! -f $$override ] || echo --override $$override) -o $${peer%.in}.txt; \
 	done
+
+sbom: .venv-audit/.done  ## dist/swinserve.cdx.json: every locked package of the service, and TorchServe's jars
+	@.venv-audit/bin/python deploy/sbom.py
+
+audit: .venv-audit/.done  ## known vulnerabilities of the locked packages; asks the advisory service over the network
+	@.venv-audit/bin/pip-audit --disable-pip --require-hashes --requirement requirements/serve.txt
 
 train: .venv/.dev  ## train swin_digits anew and rewrite model_store/swin_digits
 	@$(BIN)/python model_store/train_swin_digits.py
@@ -161,4 +173,4 @@ wheel: .venv/.dev  ## build the distribution into dist/
 	@$(BIN)/python -m build --no-isolation --outdir dist .
 
 clean:  ## remove what was installed and built
-	@rm -rf .venv .venv-tools .venv-proto dist out $(MODEL)
+	@rm -rf .venv .venv-tools .venv-proto .venv-audit dist out $(MODEL)

@@ -21,7 +21,7 @@ import grpc.aio
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from running import RESULTS, SAMPLES, build, serving, write
+from running import RESULTS, SAMPLES, Service, build, serving, write
 
 from swin_proto import CONTRACT_VERSION
 from swin_proto.torchserve.inference_pb2 import PredictionsRequest
@@ -75,18 +75,24 @@ async def measure(call: Call, load: Load) -> tuple[float, float]:
     return statistics.median(latencies), len(latencies) * load.images / seconds
 
 
-def sides(gateway: str, torchserve: str, image: bytes, images: int) -> dict[str, Call]:
+def sides(service: Service, image: bytes, images: int) -> dict[str, Call]:
     """The same images over each; each side has a channel of its own."""
     alone = [("grpc.use_local_subchannel_pool", 1)]
+    gateway = service.grpc.removeprefix("grpc://")
     ours = ClassifierStub(grpc.aio.insecure_channel(gateway, options=alone))
-    theirs = InferenceAPIsServiceStub(grpc.aio.insecure_channel(torchserve, options=alone))
+    theirs = InferenceAPIsServiceStub(grpc.aio.insecure_channel(service.torchserve_grpc, options=alone))
+    key = (("authorization", f"Bearer {service.torchserve_key}"),)
     request = ClassifyRequest(images=[Image(content=image)] * images)
     one, all_of_them = _job([image]), _job([image] * images)
     found: dict[str, Call] = {
         "gateway": lambda: ours.Classify(request),
-        "torchserve": lambda: asyncio.gather(*(_awaited(theirs.Predictions(one)) for _ in range(images))),
+        "torchserve": lambda: asyncio.gather(*(_awaited(theirs.Predictions(one, metadata=key)) for _ in range(images))),
     }
-    return found if images == 1 else {**found, "torchserve, one job": lambda: theirs.Predictions(all_of_them)}
+    return (
+        found
+        if images == 1
+        else {**found, "torchserve, one job": lambda: theirs.Predictions(all_of_them, metadata=key)}
+    )
 
 
 def _job(images: list[bytes]) -> PredictionsRequest:
@@ -98,10 +104,10 @@ async def _awaited(call: Awaitable[object]) -> object:
     return await call
 
 
-async def rounds(gateway: str, torchserve: str, image: bytes, count: int) -> list[dict[str, object]]:
+async def rounds(service: Service, image: bytes, count: int) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for load in LOADS:
-        calls = sides(gateway, torchserve, image, load.images)
+        calls = sides(service, image, load.images)
         for number in track(range(count + 1), f"{load.callers} callers, {load.images} images a call"):
             # Alternating order, so that no side always runs on the warmer machine; round 0 warms up.
             for side in sorted(calls, reverse=bool(number % 2)):
@@ -137,8 +143,7 @@ def main(count: int, output: Path) -> None:
     image = next(path for path in SAMPLES if path.suffix == ".jpg").read_bytes()
 
     with tempfile.TemporaryDirectory() as folder, serving(null_archive(Path(folder))) as service:
-        gateway = service.grpc.removeprefix("grpc://")
-        rows = asyncio.run(rounds(gateway, service.torchserve_grpc, image, count))
+        rows = asyncio.run(rounds(service, image, count))
     Console().print(report(rows))
     print(write(rows, "gateway", output))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime
+import json
 import os
 import re
 import subprocess
@@ -29,6 +30,8 @@ class Service:
     metrics: str
     torchserve_grpc: str
     """host:port of TorchServe's own gRPC, on loopback"""
+    torchserve_key: str
+    """What that asks for."""
     pid: int
 
     def processes(self) -> dict[str, psutil.Process]:
@@ -53,9 +56,17 @@ def serving(*arguments: str | Path) -> Iterator[Service]:
                 if announced is None:
                     raise RuntimeError(text)
                 (torchserve,) = re.findall(r'"grpc": "([\d.:]+)"', text)
-                yield Service(*announced.groups(), torchserve, process.pid)
+                yield Service(*announced.groups(), torchserve, _torchserve_key(process.pid), process.pid)
             finally:
                 process.terminate()
+
+
+def _torchserve_key(pid: int) -> str:
+    """From the private folder of the JVM below the process."""
+    (jvm,) = psutil.Process(pid).children()
+    (option,) = [word for word in jvm.cmdline() if word.startswith("-Djava.io.tmpdir=")]
+    keys = json.loads((Path(option.partition("=")[2]) / "key_file.json").read_text())
+    return str(keys["inference"]["key"])
 
 
 def build(name: str, store: Path, *options: str) -> Path:

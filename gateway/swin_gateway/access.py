@@ -84,9 +84,7 @@ class Access:
 
     def _take(self, tokens: Sequence[Token]) -> None:
         assert self._quotas is not None
-        self._grants = [
-            (token.digest, Grant(token.name, token.scopes, self._quotas.of(token))) for token in tokens
-        ]
+        self._grants = [(token.digest, Grant(token.name, token.scopes, self._quotas.of(token))) for token in tokens]
         log.info("tokens", names=[token.name for token in tokens])
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,12 +16,18 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from swin_gateway.errors import Cancelled, InvalidRequest, TooLarge
+from swin_gateway.errors import Cancelled, InvalidRequest, Overloaded, ServingError, TooLarge
 
 # A refused body is read on and thrown away, so that clients who send first and listen later hear the refusal instead of
 # a broken pipe; but not for ever.
 DISCARD_BYTES = 64 * 2**20
 DISCARD_SECONDS = 5.0
+Take = Callable[[int], None]
+"""Is told of each chunk's size before it is kept; raises Overloaded where it must not be."""
+
+
+def take_all(size: int) -> None:
+    pass
 
 
 class JsonImage(BaseModel):
@@ -46,7 +52,7 @@ class BodyReader:
         self._max_images = max_images
         self._too_many = f"more than the {max_images} images taken in one call; send several calls"
 
-    async def images(self, request: Request) -> list[bytes]:
+    async def images(self, request: Request, take: Take = take_all) -> list[bytes]:
         """The images, by the request's content type; anything but multipart or JSON is one raw image.
 
         So is what calls itself a URL-encoded form: that is what `curl --data-binary @image` says unless told otherwise.
@@ -54,38 +60,43 @@ class BodyReader:
         Raises:
             TooLarge: more bytes or images than the limits.
             InvalidRequest: multipart, JSON or base64 that cannot be parsed.
+            Overloaded: `take` said so.
             Cancelled: the client went away while sending.
         """
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         try:
             if media_type == "multipart/form-data":
-                return await self._multipart(request)
-            content = b"".join([chunk async for chunk in self._capped(request)])
+                return await self._multipart(request, take)
+            content = b"".join([chunk async for chunk in self._capped(request, take)])
         except ClientDisconnect:
             raise Cancelled("the client went away while sending") from None
         if media_type == "application/json":
             return self._from_json(content)
         return [content]
 
-    async def _capped(self, request: Request) -> AsyncGenerator[bytes, None]:
-        """The body's chunks; raises TooLarge as soon as the cap is certain to be passed."""
+    async def _capped(self, request: Request, take: Take) -> AsyncGenerator[bytes, None]:
+        """The body's chunks; raises TooLarge as soon as the cap is certain to be passed, or Overloaded."""
         stream = request.stream()
+        too_large = TooLarge(f"the body has more than the {self._max_bytes} bytes taken; send fewer or smaller images")
         seen = 0
         announced = request.headers.get("content-length", "0")
-        too_large = announced.isdigit() and int(announced) > self._max_bytes
-        while not too_large:
+        refusal: ServingError | None = None
+        if announced.isdigit() and int(announced) > self._max_bytes:
+            refusal = too_large
+        while refusal is None:
             chunk = await anext(stream, None)
             if chunk is None:
                 return
             seen += len(chunk)
-            if not (too_large := seen > self._max_bytes):
+            refusal = too_large if seen > self._max_bytes else _refusal(take, len(chunk))
+            if refusal is None:
                 yield chunk
         await _discard(stream)
-        raise TooLarge(f"the body has more than the {self._max_bytes} bytes taken; send fewer or smaller images")
+        raise refusal
 
-    async def _multipart(self, request: Request) -> list[bytes]:
+    async def _multipart(self, request: Request, take: Take) -> list[bytes]:
         parser = MultiPartParser(
-            request.headers, self._capped(request), max_files=self._max_images + 1, max_fields=self._max_images
+            request.headers, self._capped(request, take), max_files=self._max_images + 1, max_fields=self._max_images
         )
         parser.spool_max_size = self._max_bytes  # in memory: the cap is on the body, and no file is left on a disk
         try:
@@ -119,6 +130,14 @@ class BodyReader:
             return [base64.b64decode(image.content, validate=True) for image in body.images]
         except (binascii.Error, ValueError) as error:
             raise InvalidRequest(f"an image's content is no base64: {error}") from None
+
+
+def _refusal(take: Take, size: int) -> Overloaded | None:
+    try:
+        take(size)
+    except Overloaded as full:
+        return full
+    return None
 
 
 async def _discard(stream: AsyncIterator[bytes]) -> None:

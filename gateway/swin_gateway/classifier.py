@@ -28,6 +28,7 @@ from swin_gateway.errors import (
 )
 from swin_gateway.model import Models, ServedModel
 from swin_gateway.options import Options
+from swin_gateway.pending_bytes import PendingBytes
 from swin_gateway.result import image_result, misfit, read_result
 from swin_gateway.worker import WorkerClient
 from swin_proto.v1.classifier_pb2 import ClassifyResponse, ImageResult, Timing
@@ -46,6 +47,7 @@ class Classifier:
         models: Models,
         workers: WorkerClient,
         check_image: Callable[[bytes], None],
+        pending: PendingBytes,
         *,
         max_images: int,
         max_response_bytes: int,
@@ -57,6 +59,8 @@ class Classifier:
         """Set when no new work is taken any more; what had begun before is answered."""
         self._workers = workers
         self._check_image = check_image
+        self.pending = pending
+        """What the adapters hold of requests, from their first byte to their answer."""
         self.max_images = max_images
         self._max_response_bytes = max_response_bytes
         self._default_timeout = default_timeout

@@ -17,9 +17,9 @@ from pydantic_core import PydanticUndefined
 
 from swin_gateway.archive import find_archives
 from swin_gateway.errors import StartError
+from swin_gateway.listening import address
 from swin_gateway.log import configure_logging
 from swin_gateway.service import Service, ServiceFailed
-from swin_gateway.listening import address
 from swin_gateway.settings import PREFIX, SECRETS, ServeSettings
 
 log = structlog.get_logger("swinserve")
@@ -139,9 +139,12 @@ def _ignore_signals() -> None:
 def _announce(service: Service, settings: ServeSettings) -> None:
     """The one line on stdout."""
     child = service.torchserve
-    rest, metrics = (f"http://{child.host}:{port}" for port in (child.rest_port, child.metrics_port))
     log.info(
-        "torchserve", rest=rest, metrics=f"{metrics}/metrics", grpc=f"{child.host}:{child.grpc_port}", pid=child.pid
+        "torchserve",
+        rest=child.rest_address,
+        metrics=f"http://{child.host}:{child.metrics_port}/metrics",
+        grpc=f"{child.host}:{child.grpc_port}",
+        pid=child.pid,
     )
     names = ", ".join(f"{model.name}@{model.version}" for model in service.classifier.models)
     s = "s" if settings.tls_cert else ""

@@ -5,6 +5,7 @@ The adapters render these and nothing else; DESIGN: one table, two renderings.
     ServingError
      ├── InvalidRequest        400  INVALID_ARGUMENT
      │    ├── TooLarge         413
+     │    ├── HeadersTooLarge  431
      │    ├── UnsupportedType  415
      │    └── Undecodable      422
      ├── Unauthenticated       401  UNAUTHENTICATED
@@ -20,6 +21,7 @@ The adapters render these and nothing else; DESIGN: one table, two renderings.
      │    ├── Draining
      │    └── WorkerLost
      └── DeadlineExceeded      504  DEADLINE_EXCEEDED
+          └── TooSlow          408
 """
 
 from __future__ import annotations
@@ -56,6 +58,10 @@ class InvalidRequest(ServingError):
 
 class TooLarge(InvalidRequest):
     http, reason = 413, "TOO_LARGE"
+
+
+class HeadersTooLarge(InvalidRequest):
+    http, reason = 431, "HEADERS_TOO_LARGE"
 
 
 class UnsupportedType(InvalidRequest):
@@ -124,6 +130,12 @@ class WorkerLost(NotReady):
 
 class DeadlineExceeded(ServingError):
     http, grpc, reason = 504, StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"
+
+
+class TooSlow(DeadlineExceeded):
+    """Before there is a call that could have a deadline."""
+
+    http, reason = 408, "TOO_SLOW"
 
 
 class StartError(Exception):

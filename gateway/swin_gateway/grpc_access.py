@@ -35,7 +35,7 @@ class GrpcAccess(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # gener
         return await continuation(handler_call_details)
 
     def _refusal(self, method: str, error: ServingError) -> Any:
-        async def refuse(requests: Any, context: Any) -> None:
+        async def refuse(_: Any, context: Any) -> None:
             async with serving(self._calls, method, context):
                 raise error
 

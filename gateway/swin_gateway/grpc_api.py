@@ -46,7 +46,9 @@ class GrpcApi(ClassifierServicer):
             # One more than is taken: enough to be refused, however many a message holds.
             images = [image.content for image in islice(request.images, self._classifier.max_images + 1)]
             call = _call(request, images, context, served)
-            served.response = await self._classifier.classify(call)
+            with self._classifier.pending.holding(call.caller) as holding:
+                holding.add(request.ByteSize())
+                served.response = await self._classifier.classify(call)
             return served.response
         raise AssertionError("abort raises")
 
@@ -97,6 +99,7 @@ class ImageStream:
         self._context = context
         self._served = served
         self._grant = grant
+        self._caller = served.grant.name or caller.of_grpc(context.peer())
         self._window = asyncio.Semaphore(STREAM_WINDOW)
         self._answers: asyncio.Queue[ClassifyStreamResponse | None] = asyncio.Queue()
         self.cut = False
@@ -104,11 +107,15 @@ class ImageStream:
 
     async def read(self, requests: AsyncIterator[ClassifyStreamRequest]) -> None:
         """Starts a task per image until the caller has sent all and all are answered."""
+        pending = self._classifier.pending
         try:
             async with asyncio.TaskGroup() as group:
                 async for request in self._until_closing(requests):
                     await self._window.acquire()
-                    group.create_task(self._classify(request))
+                    size = request.ByteSize()
+                    await pending.take_when_room(self._caller, size)
+                    image = group.create_task(self._classify(request))
+                    image.add_done_callback(lambda _, size=size: pending.give(self._caller, size))  # type: ignore[misc]
         finally:
             self._answers.put_nowait(None)
 
@@ -179,4 +186,3 @@ def _call(
         caller=served.grant.name or caller.of_grpc(context.peer()),
         quota=served.grant.quota,
     )
-

@@ -7,14 +7,10 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 import grpc
-from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import ErrorInfo, RequestInfo, RetryInfo
-from google.rpc.status_pb2 import Status
 
 from swin_gateway.calls import Calls, Served
-from swin_gateway.errors import DeadlineExceeded, ServingError
+from swin_gateway.errors import DeadlineExceeded
+from swin_gateway.grpc_status import abort
 from swin_gateway.request_id import REQUEST_ID, request_id_from
 
 
@@ -48,24 +44,4 @@ async def serving(calls: Calls, method: str, context: ServicerContext) -> AsyncI
             left = context.time_remaining()
             if left is not None and left <= 0:  # gRPC cancels a call whose deadline has passed
                 served.outcome = DeadlineExceeded.reason.lower()
-            await _abort(context, calls.failure(error, served), request_id)
-
-
-async def _abort(context: ServicerContext, error: ServingError, request_id: str) -> None:
-    details: list[Message] = [
-        ErrorInfo(reason=error.reason, domain="swinserve"),
-        RequestInfo(request_id=request_id),
-    ]
-    if error.retry_after is not None:
-        seconds = int(error.retry_after)
-        details.append(RetryInfo(retry_delay=Duration(seconds=seconds, nanos=int((error.retry_after - seconds) * 1e9))))
-    message = f"{error.message} (request {request_id})"
-    status = Status(code=error.grpc.value[0], message=message, details=[_packed(detail) for detail in details])
-    trailing = ((REQUEST_ID, request_id), ("grpc-status-details-bin", status.SerializeToString()))
-    await context.abort(error.grpc, message, trailing)
-
-
-def _packed(message: Message) -> AnyMessage:
-    packed = AnyMessage()
-    packed.Pack(message)
-    return packed
+            await abort(context, calls.failure(error, served), request_id)

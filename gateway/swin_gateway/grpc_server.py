@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -13,6 +15,7 @@ from swin_gateway.classifier import Classifier
 from swin_gateway.errors import StartError
 from swin_gateway.grpc_access import GrpcAccess
 from swin_gateway.grpc_api import GrpcApi
+from swin_gateway.grpc_reading import RequestReading
 from swin_gateway.listening import address, listen
 from swin_gateway.readiness import Health
 from swin_proto.v1 import classifier_pb2, classifier_pb2_grpc
@@ -21,18 +24,14 @@ SERVICES = ((classifier_pb2.DESCRIPTOR, "Classifier"), (health_pb2.DESCRIPTOR, "
 
 
 def grpc_server(
-    classifier: Classifier, health: Health, calls: Calls, access: Access, *, message_bytes: int
+    classifier: Classifier, health: Health, calls: Calls, access: Access, *, options: Sequence[tuple[str, int]]
 ) -> grpc.aio.Server:
-    """message_bytes: the largest request"""
+    """options: channel arguments, as grpc_limits.py makes them"""
+    reading = RequestReading(calls, classifier.time_limit)
     server = grpc.aio.server(
-        # An interceptor costs each call some time, so there is none where everybody is let in.
-        interceptors=[] if access.open else [GrpcAccess(access, calls)],
-        options=[
-            ("grpc.max_receive_message_length", message_bytes),
-            # An answer that would be too large is refused before it is computed; gRPC would refuse it after.
-            ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),  # else a second instance would silently share the port
-        ],
+        # An interceptor costs each call some time, so there is one less where everybody is let in.
+        interceptors=[reading] if access.open else [GrpcAccess(access, calls), reading],
+        options=options,
     )
     classifier_pb2_grpc.add_ClassifierServicer_to_server(GrpcApi(classifier, calls, access), server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)

@@ -26,10 +26,20 @@ class Uvicorn(uvicorn.Server):
 class HttpServer:
     """`bind`, then `start`; `ended` is done when all has been answered after `drain`. `close` at any stage."""
 
-    def __init__(self, app: Any, *, drain_seconds: float, context: ssl.SSLContext | None = None) -> None:
-        """context: for TLS"""
+    def __init__(
+        self,
+        app: Any,
+        connection: type[asyncio.Protocol],
+        *,
+        idle_seconds: float,
+        drain_seconds: float,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        """connection: makes the protocol of each; context: for TLS"""
         config = uvicorn.Config(
             app,
+            http=connection,
+            timeout_keep_alive=math.ceil(idle_seconds),
             log_config=None,
             log_level="warning",  # our own lines say when it starts and ends
             access_log=False,

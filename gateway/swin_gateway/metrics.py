@@ -22,6 +22,8 @@ OUTCOMES = (
     *("ok", "internal", "not_ready", "draining", "worker_lost"),
     *("overloaded", "deadline_unreachable", "deadline_exceeded"),
 )
+# Why a connection is closed for what its client does.
+CLOSED_FOR = ("too_many", "headers_too_large", "invalid_request", "too_slow", "stalled_body", "stalled_answer")
 IMAGES = (0, 1, 2, 4, 8, 16, 32, 64, 128)
 
 
@@ -62,6 +64,10 @@ class Metrics:
         self.sent_again = counter("sent_again_images_total", "Images sent once more, their worker being lost", *model)
         self.compile_events = counter("compile_events_total", "Compiled by workers that were ready: stays 0", *model)
         self.engine_fallback = gauge("engine_fallback", "1 while a safe default serves, not what was tuned", *model)
+        self.closed_connections = counter("closed_connections_total", "Of REST, for what their clients did", "cause")
+        for cause in CLOSED_FOR:
+            self.closed_connections.labels(cause)
+        self.pending_bytes = gauge("pending_bytes", "Of all requests that wait or are being read")
         self.in_flight = gauge("in_flight_requests", "Calls being answered now")
         self.queue_depth = gauge("queue_images", "Images waiting in the queue", *model)
         self.dispatched = gauge("dispatched_images", "Images that TorchServe has now", *model)
@@ -81,6 +87,10 @@ class Metrics:
         self.requests.labels(protocol, method, model, version, outcome).inc()
         exemplar = {"trace_id": trace_id} if trace_id else None
         self.request_seconds.labels(protocol, method, model, version).observe(seconds, exemplar)
+
+    def connection_closed(self, cause: str) -> None:
+        """cause: one of CLOSED_FOR"""
+        self.closed_connections.labels(cause).inc()
 
     def for_model(self, name: str, version: str) -> ModelMetrics:
         self._begin_at_zero(name, version)

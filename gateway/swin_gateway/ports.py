@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import ssl
+from collections.abc import Callable
+from typing import Any
 
 import structlog
 
 from swin_gateway.body import BodyReader
 from swin_gateway.calls import Calls
 from swin_gateway.classifier import Classifier
+from swin_gateway.connection_limits import ConnectionLimits
+from swin_gateway.grpc_limits import server_options
 from swin_gateway.grpc_server import bind, grpc_server
 from swin_gateway.guards import Guards
 from swin_gateway.http_server import HttpServer
@@ -18,6 +23,7 @@ from swin_gateway.metrics_api import MetricsApi
 from swin_gateway.probes import Probes
 from swin_gateway.readiness import Readiness
 from swin_gateway.rest_api import RestApi
+from swin_gateway.rest_connection import protocol
 from swin_gateway.settings import ServeSettings
 
 log = structlog.get_logger("ports")
@@ -40,20 +46,20 @@ class Ports:
     ) -> None:
         self._settings = settings
         self._guards = guards
-        access, tls, drain_seconds = guards.access, guards.tls, settings.drain_timeout + CUT_SECONDS
+        access, tls = guards.access, guards.tls
         body = BodyReader(max_bytes=settings.max_request_bytes, max_images=settings.max_images)
-        self._rest = HttpServer(
+        self._rest = self._http_server(
             RestApi(classifier, readiness, calls, body, access).app,
-            drain_seconds=drain_seconds,
-            context=tls.rest_context() if tls else None,
+            tls.rest_context() if tls else None,
+            metrics.connection_closed,
         )
-        self._metrics = HttpServer(
+        self._metrics = self._http_server(
             MetricsApi(metrics.registry, Probes(readiness, classifier.models), calls, access),
-            drain_seconds=drain_seconds,
-            context=tls.metrics_context() if tls else None,
+            tls.metrics_context() if tls else None,
+            metrics.connection_closed,
         )
-        message_bytes = settings.max_request_bytes + MESSAGE_OVERHEAD
-        self._grpc = grpc_server(classifier, readiness.health, calls, access, message_bytes=message_bytes)
+        options = server_options(settings, settings.max_request_bytes + MESSAGE_OVERHEAD)
+        self._grpc = grpc_server(classifier, readiness.health, calls, access, options=options)
         self._watch: asyncio.Task[None] | None = None
 
     def bind(self) -> None:
@@ -83,6 +89,15 @@ class Ports:
         await self._rest.close()
         await self._grpc.stop(0)
         await self._metrics.close()
+
+    def _http_server(self, app: Any, context: ssl.SSLContext | None, closed: Callable[[str], None]) -> HttpServer:
+        return HttpServer(
+            app,
+            protocol(ConnectionLimits.of(self._settings), closed),
+            idle_seconds=self._settings.idle_timeout,
+            drain_seconds=self._settings.drain_timeout + CUT_SECONDS,
+            context=context,
+        )
 
     def _warn(self, metrics_host: str) -> None:
         """Of what is open to more than this machine."""

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 
 from swin_gateway import caller, stages
 from swin_gateway.access import OPEN, Access
-from swin_gateway.body import BodyReader
+from swin_gateway.body import BodyReader, Take
 from swin_gateway.call import Call
 from swin_gateway.calls import Calls, Served
 from swin_gateway.classifier import Classifier
@@ -134,6 +134,12 @@ class RestApi:
     async def _classify(
         self, request: Request, name: str, version: str, asked: RestOptions, timeout: float | None
     ) -> JSONResponse:
+        with self._classifier.pending.holding(_caller(request)) as holding:
+            return await self._held(request, name, version, asked, timeout, holding.add)
+
+    async def _held(
+        self, request: Request, name: str, version: str, asked: RestOptions, timeout: float | None, take: Take
+    ) -> JSONResponse:
         call = served(request)
         call.method = "Classify"
         if call.arrived_late:
@@ -143,7 +149,7 @@ class RestApi:
         call.by(model)
         asked.options.for_model(model.manifest)  # here already, so that a refusal need not wait for the body
         deadline = time.monotonic() + self._classifier.time_limit(timeout)
-        images = await self._images(request, deadline)
+        images = await self._images(request, take, deadline)
         asked.check_listed(model.manifest, len(images))
         answer = self._classifier.classify(
             Call(
@@ -153,7 +159,7 @@ class RestApi:
                 options=asked.options,
                 timeout=deadline - time.monotonic(),
                 request_id=call.request_id,
-                caller=call.grant.name or caller.of_rest(request.client),
+                caller=_caller(request),
                 quota=call.grant.quota,
                 trace=call.trace,
             )
@@ -168,12 +174,16 @@ class RestApi:
             lambda: JSONResponse(response_body(response, asked, call.request_id), headers=headers)
         )
 
-    async def _images(self, request: Request, deadline: float) -> list[bytes]:
+    async def _images(self, request: Request, take: Take, deadline: float) -> list[bytes]:
         try:
             async with asyncio.timeout_at(deadline):
-                return await self._body.images(request)
+                return await self._body.images(request, take)
         except TimeoutError:
             raise DeadlineExceeded("the deadline passed while the request was being sent") from None
+
+
+def _caller(request: Request) -> str:
+    return served(request).grant.name or caller.of_rest(request.client)
 
 
 def served(request: Request) -> Served:

@@ -14,7 +14,7 @@ ASSETS = "static-offline-docs"  # where fastapi-offline mounts them
 SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
 
-async def docs(request: Request) -> HTMLResponse:
+async def docs(_: Request) -> HTMLResponse:
     # Relative, so that it also works behind a proxy that adds a prefix.
     page = get_swagger_ui_html(
         title="Swinserve",

@@ -21,6 +21,7 @@ from swin_gateway.java import find_java
 from swin_gateway.metrics import Metrics
 from swin_gateway.model import Models, ServedModel
 from swin_gateway.options import EVERYTHING
+from swin_gateway.pending_bytes import PendingBytes
 from swin_gateway.ports import CUT_SECONDS, MESSAGE_OVERHEAD, Ports
 from swin_gateway.readiness import Readiness
 from swin_gateway.settings import ServeSettings
@@ -57,7 +58,11 @@ class Service:
             max_message_bytes=hop_bytes,
             log_level=settings.log_level,
         )
-        self._workers = WorkerClient(f"{self.torchserve.host}:{self.torchserve.grpc_port}", max_message_bytes=hop_bytes)
+        self._workers = WorkerClient(
+            f"{self.torchserve.host}:{self.torchserve.grpc_port}",
+            max_message_bytes=hop_bytes,
+            key=self.torchserve.inference_key,
+        )
         models = [
             ServedModel(
                 archive,
@@ -66,10 +71,13 @@ class Service:
             )
             for archive in archives
         ]
+        pending = PendingBytes(settings.max_pending_bytes)
+        self.metrics.pending_bytes.set_function(lambda: pending.total)
         self.classifier = Classifier(
             Models(models),
             self._workers,
             HeaderCheck(settings.max_image_bytes, settings.max_pixels, settings.formats),
+            pending,
             max_images=settings.max_images,
             max_response_bytes=settings.max_response_bytes,
             default_timeout=settings.default_timeout,

@@ -83,6 +83,31 @@ class ServeSettings(BaseSettings):
         ("JPEG", "PNG", "WEBP"), description="image types taken, comma-separated; also known: GIF, BMP, TIFF"
     )
 
+    max_connections: Positive = Field(1000, description="most connections at a time, to REST and to gRPC each")
+    max_header_bytes: Annotated[int, Ge(1024)] = Field(
+        16 * 2**10, description="most bytes of a request line with its headers, or of a gRPC call's metadata"
+    )
+    header_timeout: Seconds = Field(
+        10.0, description="from the first byte of a request to the end of its headers; also gRPC's handshake"
+    )
+    idle_timeout: Seconds = Field(
+        75.0, description="how long a connection may have no call; let load balancers close first, at 60 usually"
+    )
+    stall_timeout: Seconds = Field(
+        30.0, description="how long a body, or the reading of an answer, may stand still; gRPC: between pings"
+    )
+    max_pending_bytes: Positive = Field(
+        256 * 2**20, description="most bytes of all requests that wait or are being read; the rest is shed"
+    )
+    grpc_max_streams: Positive = Field(
+        1024, description="most calls at a time on one gRPC connection; more wait at the client or are UNAVAILABLE"
+    )
+    grpc_ping_interval: Seconds = Field(10.0, description="a client that pings more often is cut off")
+    grpc_max_age: Seconds = Field(
+        1800.0, description="after which a gRPC connection takes no new calls, so that clients find new instances"
+    )
+    grpc_age_grace: Seconds = Field(3600.0, description="how long after that its calls and streams may still take")
+
     default_timeout: Seconds = Field(10.0, description="deadline of calls that bring none")
     max_timeout: Seconds = Field(120.0, description="longest deadline a caller can ask for")
     queue_size: Positive = Field(
@@ -129,6 +154,12 @@ class ServeSettings(BaseSettings):
             raise ValueError("tls_client_ca needs tls_cert and tls_key")
         if self.token_file is not None and self.tokens is not None:
             raise ValueError("token_file and SWINSERVE_TOKENS are two places for the same; set one")
+        return self
+
+    @model_validator(mode="after")
+    def _a_request_fits_what_is_pending(self) -> Self:
+        if self.max_pending_bytes < 2 * self.max_request_bytes:
+            raise ValueError("max_pending_bytes must be at least twice max_request_bytes: a caller gets three quarters")
         return self
 
     @classmethod

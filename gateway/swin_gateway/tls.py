@@ -89,7 +89,7 @@ class Tls:
         context.options |= ssl.OP_NO_RENEGOTIATION
         try:
             # Without a password OpenSSL would ask the terminal for the one of an encrypted key.
-            context.load_cert_chain(self._certificate, self._key, password="")  # noqa: S106 - it is none
+            context.load_cert_chain(self._certificate, self._key, password="")
         except ssl.SSLError as error:
             what = f"{self._certificate} and {self._key}"
             if error.reason == "KEY_VALUES_MISMATCH":

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import structlog
 
-from swin_gateway import die_with_parent
+from swin_gateway import die_with_parent, torchserve_configuration
 from swin_gateway.archive import Archive
 from swin_gateway.errors import StartError
 from swin_gateway.runtime_folder import RuntimeFolder
@@ -35,21 +35,6 @@ LEVELS = {  # log4j's and Python's names -> ours
 }
 WORKER_LINE = re.compile(r"^(DEBUG|INFO|WARNING|ERROR|CRITICAL) (swin_handler.*)$")  # as the handler formats it
 LINE = re.compile(r"^(TRACE|DEBUG|INFO|WARN|ERROR|FATAL)\|([\w.$]+)\|(.*)$")
-
-# What TorchServe calls info is for us to debug with: a line for each model, worker and connection.
-LOG4J_LEVELS = {"debug": "info", "info": "warn", "warning": "warn", "error": "error"}
-# TorchServe's default configuration writes every event three times, to files that grow to gigabytes (TORCHSERVE §1.3).
-LOG4J = """<?xml version="1.0" encoding="UTF-8"?>
-<Configuration status="error">
-  <Appenders><Console name="out" target="SYSTEM_OUT"><PatternLayout pattern="%p|%c|%m%n"/></Console></Appenders>
-  <Loggers>
-    <Logger name="ACCESS_LOG" level="off"/><Logger name="TS_METRICS" level="off"/>
-    <Logger name="MODEL_METRICS" level="off"/><Logger name="org.apache" level="off"/>
-    <Logger name="MODEL_LOG" level="info"/>
-    <Root level="LEVEL"><AppenderRef ref="out"/></Root>
-  </Loggers>
-</Configuration>
-"""
 
 
 class TorchServe:
@@ -80,12 +65,23 @@ class TorchServe:
         self.fatal: asyncio.Queue[str] = asyncio.Queue()
         """The reason, each time a worker says that its model cannot be loaded."""
         self.host = loopback_address(os.getpid())
-        self.rest_port, self.grpc_port, self.metrics_port, *self._management_ports = free_ports(5, self.host)
+        names = ("grpc", "metrics", "grpc_management", "rest", "management")
+        self._ports = dict(zip(names, free_ports(len(names), self.host), strict=True))
+        self.grpc_port, self.metrics_port = self._ports["grpc"], self._ports["metrics"]
 
     @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def rest_address(self) -> str:
+        """unix:PATH in its private folder, or a URL where that cannot be; either asks for the key."""
+        return torchserve_configuration.rest_address(self._folder, "rest", self.host, self._ports["rest"])
+
+    def inference_key(self) -> str:
+        """What its gRPC asks for with each call; known once it listens."""
+        return torchserve_configuration.inference_key(self._folder)
 
     @property
     def tail(self) -> str:
@@ -155,48 +151,16 @@ class TorchServe:
             *("--python", str(self._folder / "python")),
             *("-f", str(self._folder / "config.properties")),
             *("-s", str(self._folder / "store")),
-            *("-ncs", "--disable-token-auth"),
+            "-ncs",
         ]
 
     def _write_configuration(self) -> None:
-        store = self._folder / "store"
-        store.mkdir()
-        for archive in self._archives:
-            (store / f"{archive.manifest.name}-{archive.manifest.version}.mar").symlink_to(archive.path.resolve())
-        (self._folder / "log4j2.xml").write_text(LOG4J.replace("LEVEL", LOG4J_LEVELS[self._log_level]))
-        (self._folder / "config.properties").write_text(self._properties())
-        python = self._folder / "python"  # what TorchServe takes for the interpreter of its workers
-        python.write_text(
-            f'#!/bin/sh\nexec "{sys.executable}" -IS "{die_with_parent.__file__}" "{sys.executable}" "$@"\n'
-        )
-        python.chmod(0o700)
+        torchserve_configuration.write(self._folder, self._archives, self._properties(), self._log_level)
 
     def _properties(self) -> str:
-        names = ",".join(f"{a.manifest.name}-{a.manifest.version}.mar" for a in self._archives)
-        management, grpc_management = self._management_ports
-        properties = {
-            "inference_address": f"http://{self.host}:{self.rest_port}",
-            "management_address": f"http://{self.host}:{management}",
-            "metrics_address": f"http://{self.host}:{self.metrics_port}",
-            "grpc_inference_address": self.host,
-            "grpc_inference_port": self.grpc_port,
-            "grpc_management_address": self.host,
-            "grpc_management_port": grpc_management,
-            "load_models": names,
-            "allowed_urls": "file://none",
-            "enable_model_api": "false",
-            "disable_token_authorization": "true",
-            "disable_system_metrics": "true",
-            "metrics_mode": "prometheus",
-            "install_py_dep_per_model": "false",
-            "decode_input_request": "false",  # else a binary body with a text type logs a traceback each
-            "max_request_size": self._max_message_bytes,
-            "max_response_size": self._max_message_bytes,
-            "job_queue_size": 1000,  # never reached: the gateway dispatches two batches per worker
-            "number_of_netty_threads": 2,
-            "netty_client_threads": 1,
-        }
-        return "".join(f"{key}={value}\n" for key, value in properties.items())
+        return torchserve_configuration.properties(
+            self._folder, self._archives, host=self.host, ports=self._ports, max_message_bytes=self._max_message_bytes
+        )
 
     async def _read_output(self) -> None:
         assert self._process is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import grpc
 import grpc.aio
 import structlog
@@ -18,7 +20,10 @@ log = structlog.get_logger("worker")
 class WorkerClient:
     """Calls the workers of one TorchServe. A call is never cancelled: cancelling can kill the worker under it."""
 
-    def __init__(self, target: str, *, max_message_bytes: int) -> None:
+    def __init__(self, target: str, *, max_message_bytes: int, key: Callable[[], str] = str) -> None:
+        """key: what TorchServe asks for with each call; asked for once it can be reached"""
+        self._key = key
+        self._metadata: tuple[tuple[str, str], ...] | None = None
         self._channel = grpc.aio.insecure_channel(
             target,
             options=[
@@ -39,8 +44,12 @@ class WorkerClient:
             InternalError: the answer is not one of our handler's.
         """
         request = PredictionsRequest(model_name=name, model_version=version, input={"job": job.SerializeToString()})
+        if self._metadata is None:
+            await self._channel.channel_ready()  # it writes its key before it listens
+            key = self._key()
+            self._metadata = (("authorization", f"Bearer {key}"),) if key else ()
         try:
-            response = await self._stub.Predictions(request, wait_for_ready=True)
+            response = await self._stub.Predictions(request, metadata=self._metadata, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
             log.info("job lost", request_id=job.request_id, code=error.code().name, details=error.details())
             raise WorkerLost("the worker was lost with this request under way; try again") from error

@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,12 +28,19 @@ ANNOUNCED = re.compile(r"at (?P<http>https?://\S+) (?P<grpc>grpcs?://\S+) metric
 class Running:
     """One service process. `start` returns when it is ready."""
 
-    def __init__(self, folder: Path, *arguments: str | Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str | Path,
+        environment: dict[str, str] | None = None,
+        prefix: Sequence[str] = (),
+    ) -> None:
+        """prefix: of the command; it must become the service's process"""
         self._stdout = folder / "stdout"
         self._stderr = folder / "stderr"
         with self._stdout.open("wb") as out, self._stderr.open("wb") as err:
             self.process = subprocess.Popen(
-                [SWINSERVE, "serve", *map(str, arguments)],
+                [*prefix, SWINSERVE, "serve", *map(str, arguments)],
                 stdout=out,
                 stderr=err,
                 env=os.environ | (environment or {}),
@@ -58,10 +65,11 @@ class Running:
         assert found, f"ended with {self.process.poll()}:\n{self.log}"
         self.http, self.grpc, self.metrics = found["http"], found["grpc"], found["metrics"]
 
-    @property
-    def torchserve_rest(self) -> str:
-        """TorchServe's own REST address, from the log."""
-        return next(json.loads(line)["rest"] for line in self.log.splitlines() if '"rest": ' in line)
+    def torchserve(self, path: str) -> list[str]:
+        """Of TorchServe's own REST, for curl: its socket, the key it asks for, the URL."""
+        key = json.loads((self.folder() / "key_file.json").read_text())["inference"]["key"]
+        socket = str(self.folder() / "rest.sock")
+        return ["--unix-socket", socket, "-H", f"authorization: Bearer {key}", f"http://torchserve{path}"]
 
     def folder(self) -> Path:
         """The private folder of its TorchServe, unpacked archives included; also after the end."""
@@ -101,12 +109,15 @@ class Running:
 
 @contextmanager
 def service(
-    folder: Path, *arguments: str | Path, grace: float = 0, environment: dict[str, str] | None = None
+    folder: Path,
+    *arguments: str | Path,
+    grace: float = 0,
+    environment: dict[str, str] | None = None,
+    prefix: Sequence[str] = (),
 ) -> Iterator[Running]:
     """A ready service; killed at the end if the test has not stopped it."""
-    running = Running(
-        folder, *arguments, *FREE_PORTS, "--drain-grace", str(grace), "--log-format", "json", environment=environment
-    )
+    flags = (*FREE_PORTS, "--drain-grace", str(grace), "--log-format", "json")
+    running = Running(folder, *arguments, *flags, environment=environment, prefix=prefix)
     try:
         running.wait_ready()
         yield running

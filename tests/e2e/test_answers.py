@@ -19,12 +19,12 @@ from tests.e2e.reflected import ReflectedClient
 from tests.e2e.running import SWINSERVE, Running, curl, get, until
 
 
-def by_curl(url: str, path: Path) -> dict:
-    return json.loads(curl("--fail-with-body", "--data-binary", f"@{path}", "-H", "content-type: image/png", url))
+def by_curl(path: Path, *url: str) -> dict:
+    return json.loads(curl("--fail-with-body", "--data-binary", f"@{path}", "-H", "content-type: image/png", *url))
 
 
 def test_curl_reflection_command_line_and_torchserve_give_the_same_answer(shared: Running, digit: Path) -> None:
-    rest = by_curl(f"{shared.http}/v1/models/swin_digits:classify", digit)["results"][0]["predictions"][0]
+    rest = by_curl(digit, f"{shared.http}/v1/models/swin_digits:classify")["results"][0]["predictions"][0]
     client = ReflectedClient(shared.grpc)
     request = {"model": "swin_digits", "images": [{"content": base64.b64encode(digit.read_bytes()).decode()}]}
     reflected = client.call("swinserve.v1.Classifier/Classify", request)["results"][0]["predictions"]["predictions"][0]
@@ -32,7 +32,7 @@ def test_curl_reflection_command_line_and_torchserve_give_the_same_answer(shared
     command = [SWINSERVE, "classify", digit, "--server", shared.grpc, "--json"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     command_line = json.loads(printed)["predictions"][0]
-    torchserve = by_curl(f"{shared.torchserve_rest}/predictions/swin_digits", digit)
+    torchserve = by_curl(digit, *shared.torchserve("/predictions/swin_digits"))
     label, score = next(iter(torchserve.items()))
 
     assert {rest["label"], reflected["label"], command_line["label"], label} == {digit.name.split("-")[0]}
@@ -51,8 +51,8 @@ def test_every_sample_is_named_right(shared: Running, samples: dict[Path, str], 
 
 
 def test_multipart_json_and_versioned_paths_answer_alike(shared: Running, digit: Path) -> None:
-    raw = by_curl(f"{shared.http}/v1/classify?top_k=3", digit)["results"]
-    versioned = by_curl(f"{shared.http}/v1/models/swin_digits/versions/1.0:classify?top_k=3", digit)["results"]
+    raw = by_curl(digit, f"{shared.http}/v1/classify?top_k=3")["results"]
+    versioned = by_curl(digit, f"{shared.http}/v1/models/swin_digits/versions/1.0:classify?top_k=3")["results"]
     form = ["-F", f"images=@{digit}", "-F", f"images=@{digit}"]
     url = f"{shared.http}/v1/models/swin_digits:classify?top_k=3"
     multipart = json.loads(curl(*form, url))["results"]

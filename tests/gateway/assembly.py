@@ -26,6 +26,7 @@ from swin_gateway.images import HeaderCheck
 from swin_gateway.metrics import Metrics
 from swin_gateway.model import Models, ServedModel
 from swin_gateway.options import Options
+from swin_gateway.pending_bytes import PendingBytes
 from swin_gateway.readiness import Readiness
 from swin_gateway.rest_api import RestApi
 from swin_gateway.tracing import Tracing
@@ -143,7 +144,11 @@ class Gateway:
     @asynccontextmanager
     async def grpc(self) -> AsyncIterator[grpc.aio.Channel]:
         server = grpc_server(
-            self.classifier, self.readiness.health, self.calls, self.access, message_bytes=MAX_MESSAGE_BYTES
+            self.classifier,
+            self.readiness.health,
+            self.calls,
+            self.access,
+            options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)],
         )
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
@@ -161,6 +166,7 @@ def gateway(
     queue_size: int = 16,
     default_timeout: float = 5.0,
     max_response_bytes: int = 100_000,
+    max_pending_bytes: int = 10_000_000,
     tracing: Tracing | None = None,
     access: Access = OPEN,
 ) -> Gateway:
@@ -179,6 +185,7 @@ def gateway(
         Models(models),
         workers,  # type: ignore[arg-type]
         HeaderCheck(max_bytes=50_000, max_pixels=1_000_000, formats=("JPEG", "PNG", "WEBP")),
+        PendingBytes(max_pending_bytes),
         max_images=MAX_IMAGES,
         max_response_bytes=max_response_bytes,
         default_timeout=default_timeout,

@@ -22,6 +22,7 @@ TABLE = {
     "ServingError": (500, "INTERNAL", False),
     "InvalidRequest": (400, "INVALID_ARGUMENT", False),
     "TooLarge": (413, "INVALID_ARGUMENT", False),
+    "HeadersTooLarge": (431, "INVALID_ARGUMENT", False),
     "UnsupportedType": (415, "INVALID_ARGUMENT", False),
     "Undecodable": (422, "INVALID_ARGUMENT", False),
     "Unauthenticated": (401, "UNAUTHENTICATED", False),
@@ -37,6 +38,7 @@ TABLE = {
     "Draining": (503, "UNAVAILABLE", True),
     "WorkerLost": (503, "UNAVAILABLE", True),
     "DeadlineExceeded": (504, "DEADLINE_EXCEEDED", False),
+    "TooSlow": (408, "DEADLINE_EXCEEDED", False),
 }
 
 

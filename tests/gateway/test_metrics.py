@@ -20,7 +20,7 @@ from .samples import archive_of
 ENDS = {
     "counter": ("_total",),
     "histogram": ("_seconds", "_images"),
-    "gauge": ("_images", "_requests", "ready", "_info", "_fallback"),
+    "gauge": ("_images", "_requests", "ready", "_info", "_fallback", "_bytes"),
 }
 DIGITS = {"model": "digits", "version": "1.0"}
 GET_MODEL = {"protocol": "grpc", "method": "GetModel"}

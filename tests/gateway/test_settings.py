@@ -101,6 +101,16 @@ def test_variables_of_the_other_parts_are_tolerated(monkeypatch: pytest.MonkeyPa
         ("default_timeout", 0),
         ("max_timeout", "nan"),
         ("queue_size", 0),
+        ("max_connections", 0),
+        ("max_header_bytes", 1023),
+        ("header_timeout", 0),
+        ("idle_timeout", -1),
+        ("stall_timeout", "long"),
+        ("max_pending_bytes", 0),
+        ("grpc_max_streams", 0),
+        ("grpc_ping_interval", 0),
+        ("grpc_max_age", 0),
+        ("grpc_age_grace", 0),
         ("drain_grace", -0.1),
         ("drain_timeout", 0),
         ("start_timeout", -1),
@@ -171,3 +181,14 @@ def test_an_empty_variable_of_tokens_is_not_the_same_as_none(monkeypatch: pytest
     monkeypatch.setenv("SWINSERVE_TOKENS", "")
     with pytest.raises(StartError, match="SWINSERVE_TOKENS"):
         Guards(ServeSettings.load({}))
+
+
+def test_what_may_wait_must_have_room_for_the_largest_request() -> None:
+    with pytest.raises(ValueError, match="max_pending_bytes must be at least twice max_request_bytes"):
+        ServeSettings.load({"max_request_bytes": 200 * 2**20})
+    assert ServeSettings.load({"max_request_bytes": 200 * 2**20, "max_pending_bytes": 400 * 2**20})
+
+
+def test_connections_outlive_the_idle_time_of_usual_load_balancers() -> None:
+    """AWS, nginx and HAProxy keep theirs for 60 s: who closes second never closes under a request."""
+    assert ServeSettings.load({}).idle_timeout > 60

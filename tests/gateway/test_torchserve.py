@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import ipaddress
-import re
 import signal
 import socket
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from swin_gateway import torchserve_configuration
 from swin_gateway.archive import read_archive
 from swin_gateway.errors import StartError
 from swin_gateway.torchserve import TAIL_LINES, TorchServe, free_ports, loopback_address
@@ -155,18 +155,17 @@ async def test_it_runs_in_its_private_folder_with_its_own_session_and_parent(sta
     assert session in ([], [str(pid)])  # [] where there is no ps
 
 
-async def test_everything_it_binds_is_on_loopback_on_five_ports(started: Started) -> None:
+async def test_it_binds_loopback_and_sockets_in_its_folder_alone_and_asks_for_a_key(started: Started) -> None:
     torchserve = started.make()
     properties = dict(line.split("=", 1) for line in torchserve._properties().splitlines())
-    ports = set()
-    for key, value in properties.items():
-        if key.endswith("_address"):
-            assert torchserve.host in value, key
-            ports |= set(re.findall(r":(\d+)$", value))
-        if key.endswith("_port"):
-            ports.add(value)
-    assert len(ports) == 5
-    assert {str(torchserve.rest_port), str(torchserve.grpc_port)} < ports
+    addresses = {key: value for key, value in properties.items() if key.endswith("_address")}
+    assert len(addresses) == 5
+    assert all(f"unix:{torchserve._folder}/" in each or torchserve.host in each for each in addresses.values())
+    ports = [value for key, value in properties.items() if key.endswith("_port")]
+    assert len({*ports, str(torchserve.metrics_port)}) == 3
+    assert str(torchserve.grpc_port) in ports
+    assert properties["disable_token_authorization"] == "false"
+    assert int(properties["token_expiration_min"]) * 60 < 2**31
     assert properties["enable_model_api"] == "false"
     assert properties["allowed_urls"] == "file://none"
     assert properties["max_request_size"] == properties["max_response_size"] == "12345"
@@ -175,7 +174,7 @@ async def test_everything_it_binds_is_on_loopback_on_five_ports(started: Started
 
 async def test_two_instances_share_no_port_and_no_folder(started: Started) -> None:
     one, two = started.make(), started.make()
-    ports = [{each.rest_port, each.grpc_port, *each._management_ports} for each in (one, two)]
+    ports = [set(each._ports.values()) for each in (one, two)]
     assert not ports[0] & ports[1]
     assert one._folder != two._folder
 
@@ -189,10 +188,31 @@ async def test_the_store_holds_the_archives_and_the_workers_interpreter_is_a_pro
     assert (torchserve._folder / "store" / "digits-1.0.mar").resolve().name == "digits.mar"
 
 
-async def test_the_heap_is_capped_and_the_tokens_are_off(started: Started) -> None:
+async def test_the_heap_is_capped_and_the_keys_are_on(started: Started) -> None:
     command = started.make()._command()
     assert "-Xmx64m" in command
-    assert "--disable-token-auth" in command
+    assert "--disable-token-auth" not in command
+
+
+async def test_the_key_is_read_from_where_torchserve_writes_it(started: Started) -> None:
+    keys = '{"management": {"key": "m"}, "inference": {"key": "abc"}, "API": {"key": "a"}}'
+    torchserve = started.make(f"echo '{keys}' > key_file.json")
+    assert torchserve.inference_key() == ""
+    with capture_logs():
+        await torchserve.start()
+        assert await torchserve.wait() == 0
+    assert torchserve.inference_key() == "abc"
+    assert torchserve._folder.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(("native", "scheme"), [(True, "unix:/"), (False, "http://127.")])
+async def test_where_the_jar_has_no_native_code_its_rest_is_on_loopback(
+    started: Started, monkeypatch: pytest.MonkeyPatch, native: bool, scheme: str
+) -> None:
+    monkeypatch.setattr(torchserve_configuration, "UNIX_SOCKETS", native)
+    torchserve = started.make()
+    assert torchserve.rest_address.startswith(scheme)
+    assert f"inference_address={torchserve.rest_address}\n" in torchserve._properties()
 
 
 async def test_without_torchserve_the_start_says_what_to_install(

@@ -57,9 +57,7 @@ def test_a_link_that_is_swapped_is_a_change(tmp_path: Path, loaded: Loaded) -> N
 
 
 @pytest.mark.parametrize("broken", ["broken", None], ids=["broken", "gone"])
-def test_what_cannot_be_loaded_is_told_once_and_changes_nothing(
-    file: Path, loaded: Loaded, broken: str | None
-) -> None:
+def test_what_cannot_be_loaded_is_told_once_and_changes_nothing(file: Path, loaded: Loaded, broken: str | None) -> None:
     watched = WatchedFiles("it", [file], loaded)
     if broken is None:
         file.unlink()
@@ -78,5 +76,5 @@ def test_what_cannot_be_loaded_is_told_once_and_changes_nothing(
 @pytest.mark.parametrize("text", ["broken", None], ids=["broken", "gone"])
 def test_at_the_start_it_is_refused(file: Path, loaded: Loaded, text: str | None) -> None:
     file.unlink() if text is None else file.write_text(text)
-    with pytest.raises(StartError, match="^it: .*(broken|No such file)"):
+    with pytest.raises(StartError, match=r"^it: .*(broken|No such file)"):
         WatchedFiles("it", [file], loaded)

@@ -16,6 +16,8 @@ from tests.monitoring.promtool import ROOT, RULES, alerts, promtool, rules
 
 TESTS = sorted(RULES.parent.glob("*_test.yaml"))
 CALLERS_MISTAKES = {
+    "headers_too_large",
+    "too_slow",
     *("invalid_request", "too_large", "unsupported_type", "undecodable"),
     *("not_found", "model_not_found", CANCELLED, "unauthenticated", "permission_denied", "rate_limited"),
 }
