@@ -1,0 +1,20 @@
+"""docs/security.md says which test tries each threat; here, that there are such tests."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMED = re.compile(r"`(?P<path>tests/[\w/.]+|…)(?:::(?P<test>\w+))?`")
+
+
+def test_every_test_that_the_threats_name_is_there() -> None:
+    path, named = "", 0
+    for found in NAMED.finditer((ROOT / "docs" / "security.md").read_text()):
+        path = found["path"] if found["path"] != "…" else path
+        if found["test"]:
+            assert f"def {found['test']}(" in (ROOT / path).read_text(), found[0]
+        assert (ROOT / path).exists(), found[0]
+        named += 1
+    assert named > 40
