@@ -22,6 +22,12 @@ from swin_gateway.errors import Cancelled, InvalidRequest, TooLarge
 # a broken pipe; but not for ever.
 DISCARD_BYTES = 64 * 2**20
 DISCARD_SECONDS = 5.0
+# The multipart parser jumps from one boundary to the next, but goes through some bodies byte by byte, as through spaces
+# after a boundary: 24 MiB would take seconds, in which nothing else is answered.
+PARSE_SECONDS = 0.5
+"""Of CPU time, for one body; usual ones of 24 MiB take a twentieth."""
+REPEATED = 100
+"""Characters of a body that an error repeats."""
 
 
 class JsonImage(BaseModel):
@@ -85,7 +91,7 @@ class BodyReader:
 
     async def _multipart(self, request: Request) -> list[bytes]:
         parser = MultiPartParser(
-            request.headers, self._capped(request), max_files=self._max_images + 1, max_fields=self._max_images
+            request.headers, _timed(self._capped(request)), max_files=self._max_images + 1, max_fields=self._max_images
         )
         parser.spool_max_size = self._max_bytes  # in memory: the cap is on the body, and no file is left on a disk
         try:
@@ -101,7 +107,7 @@ class BodyReader:
 
     async def _file(self, name: str, part: UploadFile | str) -> bytes:
         if isinstance(part, str):
-            raise InvalidRequest(f"the part {name[:100]!r} is no file; options go into the query")
+            raise InvalidRequest(f"the part {name[:REPEATED]!r} is no file; options go into the query")
         return await part.read()
 
     def _from_json(self, content: bytes) -> list[bytes]:
@@ -113,12 +119,23 @@ class BodyReader:
             body = JsonBody.model_validate_json(content)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(map(str, first["loc"])) or "body"
+            where = ".".join(map(str, first["loc"]))[:REPEATED] or "body"
             raise InvalidRequest(f'{where}: {first["msg"]}; send {{"images": [{{"content": "<base64>"}}]}}') from None
         try:
             return [base64.b64decode(image.content, validate=True) for image in body.images]
         except (binascii.Error, ValueError) as error:
             raise InvalidRequest(f"an image's content is no base64: {error}") from None
+
+
+async def _timed(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The same chunks. Raises InvalidRequest when who asks for them works too long on them."""
+    spent = 0.0
+    async for chunk in chunks:
+        began = time.thread_time()
+        yield chunk
+        spent += time.thread_time() - began
+        if spent > PARSE_SECONDS:
+            raise InvalidRequest("the multipart body takes too long to read; send files alone, each in its part")
 
 
 async def _discard(stream: AsyncIterator[bytes]) -> None:

@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import ErrorInfo, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
-from swin_gateway import caller
+from swin_gateway import caller, grpc_messages
 from swin_gateway.call import Call
 from swin_gateway.calls import OK, Calls, Served
 from swin_gateway.classifier import Classifier
@@ -25,6 +25,7 @@ from swin_gateway.options import DEFAULT_TOP_K, Options
 from swin_gateway.request_id import REQUEST_ID, request_id_from
 from swin_gateway.result import image_result
 from swin_proto.v1.classifier_pb2 import (
+    DESCRIPTOR,
     ClassifyRequest,
     ClassifyResponse,
     ClassifyStreamRequest,
@@ -34,7 +35,6 @@ from swin_proto.v1.classifier_pb2 import (
     ListModelsResponse,
     Model,
 )
-from swin_proto.v1.classifier_pb2_grpc import ClassifierServicer
 
 STREAM_WINDOW = 64
 """Images of one stream under way; reading stops there, and HTTP/2 flow control holds the caller back."""
@@ -51,13 +51,29 @@ class ServicerContext(Protocol):
     async def abort(self, code: grpc.StatusCode, details: str, trailing_metadata: Any = ()) -> None: ...
 
 
-class GrpcApi(ClassifierServicer):
+class GrpcApi:
+    """Takes requests as bytes, so that what is no message gets an answer of ours."""
+
     def __init__(self, classifier: Classifier, calls: Calls) -> None:
         self._classifier = classifier
         self._calls = calls
 
-    async def Classify(self, request: ClassifyRequest, context: Any) -> ClassifyResponse:  # noqa: N802
+    def add_to(self, server: grpc.aio.Server) -> None:
+        unary, stream = grpc.unary_unary_rpc_method_handler, grpc.stream_stream_rpc_method_handler
+        handlers = {
+            "Classify": unary(self._classify, response_serializer=ClassifyResponse.SerializeToString),
+            "ClassifyStream": stream(
+                self._classify_stream, response_serializer=ClassifyStreamResponse.SerializeToString
+            ),
+            "ListModels": unary(self._list_models, response_serializer=ListModelsResponse.SerializeToString),
+            "GetModel": unary(self._get_model, response_serializer=Model.SerializeToString),
+        }
+        name = DESCRIPTOR.services_by_name["Classifier"].full_name
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+
+    async def _classify(self, data: bytes, context: Any) -> ClassifyResponse:
         async with self._serving("Classify", context) as served:
+            request = grpc_messages.read(ClassifyRequest, data, images=self._classifier.max_images)
             served.by(self._classifier.models.find(request.model, request.version))
             # One more than is taken: enough to be refused, however many a message holds.
             images = [image.content for image in islice(request.images, self._classifier.max_images + 1)]
@@ -66,8 +82,8 @@ class GrpcApi(ClassifierServicer):
             return served.response
         raise AssertionError("abort raises")
 
-    async def ClassifyStream(  # noqa: N802
-        self, request_iterator: AsyncIterator[ClassifyStreamRequest], context: Any
+    async def _classify_stream(
+        self, request_iterator: AsyncIterator[bytes], context: Any
     ) -> AsyncIterator[ClassifyStreamResponse]:
         async with self._serving("ClassifyStream", context) as served:
             stream = ImageStream(self._classifier, context, served)
@@ -81,14 +97,16 @@ class GrpcApi(ClassifierServicer):
             if stream.cut:
                 raise Draining("the service is shutting down; what it had read is answered, send the rest elsewhere")
 
-    async def ListModels(self, request: ListModelsRequest, context: Any) -> ListModelsResponse:  # noqa: N802
+    async def _list_models(self, data: bytes, context: Any) -> ListModelsResponse:
         async with self._serving("ListModels", context):
+            grpc_messages.read(ListModelsRequest, data)
             models = self._classifier.models
             return ListModelsResponse(models=[models.describe(model.name, model.version) for model in models])
         raise AssertionError("abort raises")
 
-    async def GetModel(self, request: GetModelRequest, context: Any) -> Model:  # noqa: N802
+    async def _get_model(self, data: bytes, context: Any) -> Model:
         async with self._serving("GetModel", context) as served:
+            request = grpc_messages.read(GetModelRequest, data)
             served.by(self._classifier.models.find(request.model, request.version))
             return self._classifier.models.describe(request.model, request.version)
         raise AssertionError("abort raises")
@@ -122,19 +140,17 @@ class ImageStream:
         self.cut = False
         """Whether reading was ended by us, the service draining, and not by the caller."""
 
-    async def read(self, requests: AsyncIterator[ClassifyStreamRequest]) -> None:
+    async def read(self, requests: AsyncIterator[bytes]) -> None:
         """Starts a task per image until the caller has sent all and all are answered."""
         try:
             async with asyncio.TaskGroup() as group:
-                async for request in self._until_closing(requests):
+                async for data in self._until_closing(requests):
                     await self._window.acquire()
-                    group.create_task(self._classify(request))
+                    group.create_task(self._classify(data))
         finally:
             self._answers.put_nowait(None)
 
-    async def _until_closing(
-        self, requests: AsyncIterator[ClassifyStreamRequest]
-    ) -> AsyncIterator[ClassifyStreamRequest]:
+    async def _until_closing(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         closing = asyncio.create_task(self._classifier.closing.wait())
         try:
             while True:
@@ -155,12 +171,14 @@ class ImageStream:
             yield answer
             self._window.release()  # only now: a caller that does not take its answers must not send more
 
-    async def _classify(self, request: ClassifyStreamRequest) -> None:
-        self._answers.put_nowait(await self._answer(request))
+    async def _classify(self, data: bytes) -> None:
+        self._answers.put_nowait(await self._answer(data))
 
-    async def _answer(self, request: ClassifyStreamRequest) -> ClassifyStreamResponse:
-        call = _call(request, [request.image.content], self._context, self._served)
+    async def _answer(self, data: bytes) -> ClassifyStreamResponse:
+        request = ClassifyStreamRequest()
         try:
+            request = grpc_messages.read(ClassifyStreamRequest, data)
+            call = _call(request, [request.image.content], self._context, self._served)
             model, image = await self._classifier.classify_bulk(call)
         except ServingError as error:
             self._served.streamed[error.outcome] += 1

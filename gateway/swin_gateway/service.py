@@ -37,7 +37,7 @@ from swin_gateway.settings import ServeSettings
 from swin_gateway.torchserve import TorchServe
 from swin_gateway.tracing import Tracing
 from swin_gateway.worker import WorkerClient
-from swin_proto.v1 import classifier_pb2, classifier_pb2_grpc
+from swin_proto.v1 import classifier_pb2
 
 log = structlog.get_logger("service")
 
@@ -76,6 +76,7 @@ class Service:
             heap_mb=settings.java_heap_mb,
             max_message_bytes=hop_bytes,
             log_level=settings.log_level,
+            handler=settings.handler,
         )
         self._workers = WorkerClient(f"{self.torchserve.host}:{self.torchserve.grpc_port}", max_message_bytes=hop_bytes)
         models = [
@@ -249,7 +250,7 @@ class Service:
                 ("grpc.so_reuseport", 0),  # else a second instance would silently share the port
             ]
         )
-        classifier_pb2_grpc.add_ClassifierServicer_to_server(GrpcApi(self.classifier, self.calls), server)
+        GrpcApi(self.classifier, self.calls).add_to(server)
         health_pb2_grpc.add_HealthServicer_to_server(self.readiness.health, server)
         names = [file.services_by_name[name].full_name for file, name in _SERVICES]
         reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)

@@ -48,6 +48,7 @@ class Picture(NamedTuple):
         return self.image if self.turn.method is None else self.image.transpose(self.turn.method)
 
 
+_BAND_PIXELS = 2**20
 _ORIENTATION = 0x0112
 _AS_STORED = Turn()
 # EXIF orientation -> what turns the stored pixels upright (EXIF 2.32, table 4.6.4 A).
@@ -62,13 +63,21 @@ _TURNS = {
 }
 
 
-def read(image: Image.Image, enough: Callable[[Size], Size | None]) -> Picture:
+def read(
+    image: Image.Image,
+    enough: Callable[[Size], Size | None],
+    before_load: Callable[[Size], None] = lambda _stored: None,
+) -> Picture:
     """The first frame's picture; raises what is in CORRUPT, and UnsupportedType.
 
     enough: size of the upright picture -> the least that it may be reduced to; None: it is wanted whole.
+    before_load: told the size in the file, when the image has the size that it will be loaded at
     """
+    if image.mode in ("I", "F"):
+        raise UnsupportedType("the image has 32 bits per channel; convert it to 8 or 16")
     stored = image.size
     extent = _reduce(image, enough) if isinstance(image, JpegImageFile) else None
+    before_load(stored)
     image.load()
     turn = _turn(image)
     pixels = _to_rgb(image)
@@ -97,15 +106,27 @@ def _turn(image: Image.Image) -> Turn:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    if not image.mode.startswith("I;16") and not image.has_transparency_data:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    # In bands of rows: whole copies in between would take five times the memory.
+    rows = max(1, _BAND_PIXELS // image.width)
+    if rows >= image.height:
+        return _opaque(image)
+    rgb = Image.new("RGB", image.size)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        rgb.paste(_opaque(image.crop(box)), box)
+    return rgb
+
+
+def _opaque(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         image = _eight_bit(image)
-    if image.mode in ("I", "F"):
-        raise UnsupportedType("the image has 32 bits per channel; convert it to 8 or 16")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    rgba = image.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, "white")
+    return Image.alpha_composite(white, rgba).convert("RGB")
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -31,7 +31,6 @@ from swin_gateway.readiness import Readiness
 from swin_gateway.rest_api import RestApi
 from swin_gateway.tracing import Tracing
 from swin_proto import CONTRACT_VERSION
-from swin_proto.v1 import classifier_pb2_grpc
 from swin_proto.worker.v1.job_pb2 import ActivationMaps, Answer, Error, Job, Result, TopK
 
 from .samples import archive_of, encoded
@@ -143,7 +142,7 @@ class Gateway:
     @asynccontextmanager
     async def grpc(self) -> AsyncIterator[grpc.aio.Channel]:
         server = grpc.aio.server()
-        classifier_pb2_grpc.add_ClassifierServicer_to_server(GrpcApi(self.classifier, self.calls), server)
+        GrpcApi(self.classifier, self.calls).add_to(server)
         health_pb2_grpc.add_HealthServicer_to_server(self.readiness.health, server)
         names = ("swinserve.v1.Classifier", "grpc.health.v1.Health", reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
