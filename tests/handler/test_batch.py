@@ -253,3 +253,13 @@ finally:
     assert ended.returncode == STICKY_EXIT == 70
     assert "CUDA context lost" in ended.stdout
     assert "still here" not in ended.stdout
+
+
+def test_an_image_that_there_is_no_memory_to_decode_spares_its_batch(pool: ThreadPoolExecutor) -> None:
+    def failing(data: bytes) -> Decoded:
+        if data == b"large":
+            raise MemoryError
+        return decode(data)
+
+    results = Pipeline(failing, FakeEngine(2), pool).classify([request(b"\1", b"large", b"\2")], Facts(0.0))
+    assert classes(results) == [[1, OutOfMemory, 2]]
