@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import math
+import threading
 import warnings
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -34,6 +35,8 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
 """First bytes of the types that are known. Pillow alone calls a corrupt header and a text file the same."""
 
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+_LARGE_FILE = 2**20
+"""Bytes of a file from which on one is opened at a time: Pillow may make objects of forty times its metadata."""
 _PNG_TEXT = 4 * 2**20
 """Characters in all text chunks of a PNG, which may be compressed a thousandfold; Pillow's own limit is 64 Mi."""
 
@@ -61,6 +64,7 @@ class Decoder:
         self._limits = limits
         self._resized_edge = math.floor(max(data_config["input_size"][-2:]) / data_config["crop_pct"])
         self._scales_short_edge = data_config.get("crop_mode", "center") == "center"
+        self._opening = threading.Lock()
         Image.init()  # registering the formats lazily is not thread-safe
 
     def __call__(self, data: bytes) -> Decoded:
@@ -83,7 +87,8 @@ class Decoder:
         try:
             if kind == "TIFF":
                 tiff.check(data, max_frames=self._limits.max_frames)
-            image: Image.Image = Image.open(file, formats=(kind,))
+            with self._opening if len(data) > _LARGE_FILE else nullcontext():
+                image: Image.Image = Image.open(file, formats=(kind,))
             self._check(image, kind)
 
             def wait_for_memory(stored: Size) -> None:

@@ -56,7 +56,7 @@ class EncodedFile(io.BytesIO):
         if scan < 0:
             return size
         self._scans += 1
-        if self._scans >= MAX_SCANS:
+        if self._scans > MAX_SCANS:
             raise TooLarge(f"the JPEG image has more than {MAX_SCANS} scans; save it anew")
         return scan - at
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from swin_handler.errors import UnsupportedType
+from swin_handler.errors import TooLarge, UnsupportedType
 
 Size = tuple[int, int]
 """(width, height) in pixels."""
@@ -49,6 +49,8 @@ class Picture(NamedTuple):
 
 
 _BAND_PIXELS = 2**20
+_MAX_EXIF = 2**20
+"""Bytes; Pillow makes of each tag that is asked for an object a number."""
 _ORIENTATION = 0x0112
 _AS_STORED = Turn()
 # EXIF orientation -> what turns the stored pixels upright (EXIF 2.32, table 4.6.4 A).
@@ -68,7 +70,7 @@ def read(
     enough: Callable[[Size], Size | None],
     before_load: Callable[[Size], None] = lambda _stored: None,
 ) -> Picture:
-    """The first frame's picture; raises what is in CORRUPT, and UnsupportedType.
+    """The first frame's picture; raises what is in CORRUPT, TooLarge and UnsupportedType.
 
     enough: size of the upright picture -> the least that it may be reduced to; None: it is wanted whole.
     before_load: told the size in the file, when the image has the size that it will be loaded at
@@ -98,6 +100,8 @@ def _reduce(image: JpegImageFile, enough: Callable[[Size], Size | None]) -> tupl
 
 
 def _turn(image: Image.Image) -> Turn:
+    if len(image.info.get("exif", b"")) > _MAX_EXIF:
+        raise TooLarge(f"the image has more than {_MAX_EXIF} bytes of EXIF; leave it out")
     try:
         orientation = image.getexif().get(_ORIENTATION)
     except CORRUPT:

@@ -12,7 +12,7 @@ COMPRESSIONS = frozenset(
 """Pillow's names of those taken. The others that libtiff knows are rare, and some take memory as the file wishes."""
 MAX_ENTRIES = 2**16
 """Of all directories together; they may overlap in the file."""
-MAX_NUMBERS = 2**18
+MAX_NUMBERS = 2**16
 """In the tags of one directory, such as the offsets of its strips."""
 
 _TEXT = frozenset({1, 2, 6, 7})

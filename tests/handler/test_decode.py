@@ -327,3 +327,19 @@ def test_text_in_a_png_that_is_a_bomb_costs_the_picture(monkeypatch: pytest.Monk
         limit_pillow(10**6)
         with pytest.raises(Undecodable):
             decoder(data)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_exif_of_more_than_a_megabyte_is_refused(decoder: Decoder, kind: str) -> None:
+    """A tag of a million numbers becomes a million objects."""
+    rational = struct.pack("<2sHIHHHIII", b"II", 42, 8, 1, 0x0112, 5, 2**18, 26, 0)
+    exif = b"Exif\0\0" + rational + bytes(2**21)
+    data = pictures.encoded(pictures.gradient(), kind)
+    if kind == "JPEG":
+        pieces = [exif[:60_000], *(b"Exif\0\0" + exif[at : at + 60_000] for at in range(60_000, len(exif), 60_000))]
+        segments = b"".join(b"\xff\xe1" + struct.pack(">H", 2 + len(piece)) + piece for piece in pieces)
+        data = data[:2] + segments + data[2:]
+    else:
+        data = pictures.encoded(pictures.gradient(), kind, exif=exif)
+    with pytest.raises(TooLarge, match="EXIF; leave it out"):
+        decoder(data)
