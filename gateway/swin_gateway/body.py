@@ -25,7 +25,7 @@ DISCARD_SECONDS = 5.0
 # The multipart parser jumps from one boundary to the next, but goes through some bodies byte by byte, as through spaces
 # after a boundary: 24 MiB would take seconds, in which nothing else is answered.
 PARSE_SECONDS = 0.5
-"""Of CPU time, for one body; usual ones of 24 MiB take a twentieth."""
+"""Of CPU time, for one body."""
 REPEATED = 100
 """Characters of a body that an error repeats."""
 

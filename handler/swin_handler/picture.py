@@ -112,7 +112,7 @@ def _turn(image: Image.Image) -> Turn:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if not image.mode.startswith("I;16") and not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
-    # In bands of rows: whole copies in between would take five times the memory.
+    # In bands of rows: whole copies in between would take more than twice the memory.
     rows = max(1, _BAND_PIXELS // image.width)
     if rows >= image.height:
         return _opaque(image)

@@ -10,6 +10,11 @@ import grpc
 import pytest
 import schemathesis
 from hypothesis import strategies as st
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 import swinserve
 from swin_proto.v1.classifier_pb2 import ClassifyRequest, ClassifyStreamRequest, GetModelRequest, Image
@@ -17,6 +22,7 @@ from tests.e2e.running import Running
 from tests.fuzz import seeds
 from tests.fuzz.tally import SECONDS, Tally, for_seconds
 
+CHECKS = (status_code_conformance, content_type_conformance, response_schema_conformance)
 CLASSIFIER = "/swinserve.v1.Classifier/"
 METHODS = ("Classify", "GetModel", "ListModels", "ClassifyStream", "Nothing", "")
 PATHS = (
