@@ -7,12 +7,15 @@ device where there is one; everything takes turns in one process, and figures ar
 from __future__ import annotations
 
 import itertools
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the gateway starts its workers; read when torch is imported
 
 import click
 import photos

@@ -1,6 +1,6 @@
 """Serving that keeps the engine's speed: ours over gRPC and REST against the engine alone and against other servers.
 
-`make bench-serve` runs it, half an hour with all peers (BENCH="--rounds 2 --no-peers" takes three minutes). Everybody
+`make bench-serve BENCH="--rounds 3 --seconds 2"` takes forty minutes with all peers, ten with --no-peers. Everybody
 serves the same weights to the same photos; in each round each has its turn while the others are stopped. Besides the
 CSV it writes a plot of the throughput and one of where a call's time goes. Ctrl-C ends it with the rounds that are
 there.
@@ -12,6 +12,7 @@ import asyncio
 import signal
 import sys
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import click
 import photos
+import yaml
 from bench_gateway import null_archive
 from peers.model_folder import unpack
 from peers.peer import Peer
@@ -35,6 +37,27 @@ from serve_bench.theirs import openings
 from serve_bench.turns import Turns
 
 MODEL = "swin_tiny_patch4_window7_224"
+CONFIG = "model-config.yaml"
+
+
+def arranged(folder: Path, options: str) -> Path:
+    """The model's archive built with `options`, of which handler.KEY=VALUE are written into its configuration."""
+    words = options.split()
+    patches = dict(word.removeprefix("handler.").split("=") for word in words if word.startswith("handler."))
+    flags = [word for word in words if not word.startswith("handler.")]
+    built = build(MODEL, folder, "--random-weights", "--no-tune", *flags)
+    if not patches:
+        return built
+    patched = folder / "patched.mar"
+    with zipfile.ZipFile(built) as source, zipfile.ZipFile(patched, "w") as target:
+        for info in source.infolist():
+            content = source.read(info)
+            if info.filename == CONFIG:
+                config = yaml.safe_load(content)
+                config["handler"] |= {name: yaml.safe_load(value) for name, value in patches.items()}
+                content = yaml.safe_dump(config).encode()
+            target.writestr(info, content)
+    return patched
 
 
 async def measure(folder: Path, turns: Turns, *, arrangements: Sequence[str], peers: Sequence[Peer]) -> None:
@@ -45,7 +68,7 @@ async def measure(folder: Path, turns: Turns, *, arrangements: Sequence[str], pe
             sides: list[Side] = await services.enter_async_context(served(archive))
             for number, arrangement in enumerate(arrangements):
                 name, _, options = arrangement.partition("=")
-                other = build(MODEL, folder / f"store-{number}", "--random-weights", "--no-tune", *options.split())
+                other = arranged(folder / f"store-{number}", options)
                 sides += await services.enter_async_context(served(other, names=["gRPC"], label=f"gRPC, {name}"))
             null = null_archive(folder, batch_size=8)  # as the model's own
             sides += await services.enter_async_context(served(null, names=["gRPC"], label=NULL))
@@ -62,7 +85,7 @@ async def measure(folder: Path, turns: Turns, *, arrangements: Sequence[str], pe
     "arrangements",
     multiple=True,
     metavar="NAME=OPTIONS",
-    help="ours once more, built with other options, as in 'two workers=--workers 2'; may be repeated",
+    help="ours once more, otherwise, as in 'two workers=--workers 2 handler.decode_threads=1'; may be repeated",
 )
 @click.option("--output", type=click.Path(path_type=Path), default=RESULTS, show_default=True)
 def main(
@@ -89,7 +112,7 @@ def main(
     for table in (report.sides_table(figures), report.waterfall_table(figures)):
         console.print(table)
     console.print(report.goals_table(goals(figures)))
-    path = write([asdict(row) for row in turns.rows], "serve", output)
+    path = write([asdict(row) for row in turns.rows], "serve" if peers else "serve-ours", output)
     print(path, *picture.written(figures, path, f"Swin-T, JPEG to class, {machine()}"), sep="\n")
 
 

@@ -147,6 +147,7 @@ class TorchServe:
             f"-Xmx{self._heap_mb}m",
             f"-XX:MaxDirectMemorySize={self._heap_mb}m",
             "-XX:+UseSerialGC",  # the smallest footprint, and the JVM has little to collect
+            "-XX:TieredStopAtLevel=1",  # it passes bytes on: what the second compiler costs, it does not bring back
             "-XX:+ExitOnOutOfMemoryError",
             f"-Djava.io.tmpdir={self._folder}",
             f"-Dmodel_server_home={home}",

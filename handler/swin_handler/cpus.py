@@ -23,6 +23,6 @@ def available(quota: Path = _QUOTA) -> int:
 
 
 def share(asked: int, *, workers: int) -> int:
-    """Threads of one worker: `asked`, or, for 0, its part of the CPUs; decoding and the forward pass take turns on
-    them."""
-    return asked or max(1, available() // workers)
+    """Threads of one worker: `asked`, or, for 0, twice its part of the CPUs, so that of two workers one has them all
+    while the other waits for its next batch. Decoding and the forward pass take turns on them."""
+    return asked or max(1, min(available(), 2 * available() // workers))

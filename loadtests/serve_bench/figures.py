@@ -21,6 +21,10 @@ class Figures:
     def median(self, side: str, load: str, what: str, *, variant: str | None = None) -> float:
         return statistics.median(self._values(side, load, what, variant))
 
+    def mean(self, side: str, load: str, what: str) -> float:
+        """Of the rounds: what adds up in each of them adds up in it."""
+        return statistics.fmean(self._values(side, load, what, None))
+
     def best(self, side: str, load: str, what: str, *, variant: str | None = None) -> float:
         """The fastest round: the highest rate, the lowest of everything else."""
         values = self._values(side, load, what, variant)

@@ -29,7 +29,7 @@ def draw_throughput(figures: Figures, path: Path, title: str) -> None:
     axes.set_yticks(range(len(sides)), [side if variant == OURS else f"{side}, {variant}" for side, variant in sides])
     ceiling = figures.median(IN_PROCESS, "batch 8", "images_per_second")
     axes.axvline(ceiling, color=_INK, linestyle=":", linewidth=1)
-    axes.text(ceiling, len(sides) - 0.4, f"engine with decode, alone: {ceiling:.1f} ", ha="right", fontsize=8)
+    axes.text(ceiling, -0.9, f"engine with decode, alone: {ceiling:.1f} ", ha="right", fontsize=8)
     axes.set_xlabel("images per second, 32 callers")
     _save(page, path)
 
@@ -47,7 +47,7 @@ def draw_waterfall(figures: Figures, path: Path, title: str) -> None:
     axes.set_yticks(range(len(shown)), [f"{side}, {load}" for side, load in reversed(shown)])
     axes.set_xscale("symlog", linthresh=20)  # 32 callers wait twenty times as long as one
     axes.set_xlabel("milliseconds of a call, means; logarithmic from 20 on")
-    axes.legend(ncols=len(PARTS) // 2, fontsize=8, loc="lower right")
+    page.legend(ncols=len(PARTS), fontsize=8, loc="outside lower center")
     _save(page, path)
 
 

@@ -9,11 +9,11 @@ _STAGES = ("queue_ms", "batch_wait_ms", "decode_ms", "inference_ms")
 
 
 def waterfall(figures: Figures, side: str, load: str) -> dict[str, float]:
-    """Milliseconds by part; medians of the rounds' means.
+    """Milliseconds by part; means of the rounds' means.
 
     The gateway times a call from its first byte to the answer ready, the worker its stages; what is left of the one
     after the other is the gateway's own work and the answer's way back through TorchServe.
     """
-    waited, request = (figures.median(side, load, name) for name in ("mean_ms", "request_ms"))
-    stages = [figures.median(side, load, name) for name in _STAGES]
+    waited, request = (figures.mean(side, load, name) for name in ("mean_ms", "request_ms"))
+    stages = [figures.mean(side, load, name) for name in _STAGES]
     return dict(zip(PARTS, (waited - request, request - sum(stages), *stages), strict=True))

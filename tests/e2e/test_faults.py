@@ -50,6 +50,12 @@ def label(image: Path) -> str:
     return image.name.split("-")[0]
 
 
+def ended(metrics: str, protocol: str) -> float:
+    """Calls of a protocol that have been counted, whatever became of them."""
+    of_protocol = [line for line in metrics.splitlines() if f'protocol="{protocol}"' in line]
+    return value("\n".join(of_protocol), "requests_total")
+
+
 def classify(url: str, image: Path, timeout: float = 60.0) -> str:
     with swinserve.Client(url) as client:
         return client.classify(image, timeout=timeout).results[0].predictions[0].label
@@ -195,6 +201,7 @@ def test_callers_that_go_away_leave_nothing_behind(running: Running, digit: Path
     for number in range(50):
         with socket.create_connection((host, int(port)), 5) as connection:
             connection.sendall(head + digit.read_bytes()[: None if number % 2 else 100])
+    until(lambda: ended(get(running.metrics), "rest") == 50, 60)  # each was accepted, and has come to its end
     until(lambda: value(get(running.metrics), "in_flight_requests") == 0, 20)
     metrics = get(running.metrics)
     assert value(metrics, "queue_images") == 0

@@ -164,7 +164,8 @@ def test_torchserve_dying_ends_the_service_and_its_callers_are_told(running: Run
     print(f"ended {took:.2f} s after its JVM; grpc {outcomes[0]}, http {outcomes[1]}")
     assert took < 5
     for counted in outcomes:
-        assert set(counted) <= {"right", "DRAINING", "WORKER_LOST", "refused"}, counted
+        # A connection in the kernel's backlog when the socket closes is reset, as in a drain.
+        assert set(counted) <= {"right", "DRAINING", "WORKER_LOST", "refused", "UNREACHABLE"}, counted
         assert counted["DRAINING"] >= 1
     assert "TorchServe ended with code -9" in running.log
     until(lambda: gone(processes), 5)

@@ -35,3 +35,5 @@ def test_workers_share_the_cpus_unless_told_otherwise() -> None:
     assert cpus.share(3, workers=1) == 3
     assert cpus.share(0, workers=10**6) == 1
     assert cpus.share(0, workers=1) == cpus.available()
+    assert cpus.share(0, workers=2) == cpus.available()  # one has them all while the other waits for its batch
+    assert cpus.share(0, workers=2 * cpus.available()) == 1

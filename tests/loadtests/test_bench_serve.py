@@ -137,21 +137,35 @@ def test_the_parts_of_the_waterfall_add_up_to_what_the_caller_waited(bench: Any)
     }
 
 
+def test_the_waterfall_of_rounds_that_differ_adds_up_too(bench: Any) -> None:
+    rounds = [
+        {"mean_ms": 50, "request_ms": 40, "queue_ms": 5, "inference_ms": 30},
+        {"mean_ms": 90, "request_ms": 85, "queue_ms": 60, "inference_ms": 20},
+        {"mean_ms": 60, "request_ms": 58, "queue_ms": 8, "inference_ms": 45},
+    ]
+    figures = bench.figures.Figures(
+        [row(bench, "gRPC", "8 callers", number=n, **each) for n, each in enumerate(rounds)]
+    )
+    parts = bench.waterfall.waterfall(figures, "gRPC", "8 callers")
+    assert sum(parts.values()) == pytest.approx(200 / 3)
+    assert min(parts.values()) >= 0
+
+
 def test_goals_are_judged_by_the_median_and_shown_with_the_best(bench: Any) -> None:
     found = {goal.what: goal for goal in bench.goals.goals(bench.figures.Figures(run(bench)))}
-    of_ceiling = found["throughput at 32 callers / in-process engine with decode, gRPC"]
+    of_ceiling = found["gRPC: throughput at 32 callers / in-process engine with decode"]
     assert (of_ceiling.best, of_ceiling.median, of_ceiling.met) == (0.95, pytest.approx(0.95), True)
-    lone = found["p50 of one caller - in-process time of a batch of one, gRPC"]
+    lone = found["gRPC: p50 of one caller - in-process time of a batch of one"]
     assert (lone.rounds, lone.best, lone.median, lone.met) == ([3, 16], 3, 9.5, False)
-    documented = found["throughput at 32 callers / best peer, as documented (LitServe), REST"]
-    assert (documented.rounds, documented.met) == ([95 / 40], True)  # of the round that has it
-    tuned = found["throughput at 32 callers / best peer, with our engine (LitServe), REST"]
-    assert (tuned.best, tuned.met) == (pytest.approx(95 / 98), True)
-    p99 = "p99 in an open loop at {} / in-process time of a batch of one, gRPC"
+    documented = found["REST: throughput at 32 callers / best peer as documented, round by round"]
+    assert (documented.rounds, documented.met) == ([95 / 40, 47.5 / 20], True)  # of whom the round has
+    tuned = found["REST: throughput at 32 callers / best peer with our engine, round by round"]
+    assert (tuned.rounds, tuned.met) == ([95 / 98, 47.5 / 49], True)
+    p99 = "gRPC: p99 in an open loop at {} / in-process time of a batch of one"
     assert found[p99.format("70 % evenly")].met
     assert not found[p99.format("70 % Poisson")].met
     assert found["CPU time of a request without model and decode"].median == 1.5
-    assert found["memory of JVM, worker and gateway under load"].median == 1.0
+    assert found["gRPC: memory of JVM, workers and gateway when the load has ended"].median == 1.048576
 
 
 def test_tables_and_plots_show_every_side(bench: Any, tmp_path: Path) -> None:
