@@ -6,9 +6,8 @@ hundreds of megabytes. And gRPC itself would answer bytes that are no message wi
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 
 from swin_gateway.errors import InvalidRequest, TooLarge
@@ -33,9 +32,12 @@ def read(kind: type[M], data: bytes, *, images: int = 1) -> M:
         raise InvalidRequest(f"the message is no {kind.DESCRIPTOR.full_name}; proto/ has its definition") from None
 
 
-def _check_fields(data: bytes, kind: Descriptor, most: int) -> None:
+def _check_fields(data: bytes, kind: Any, most: int) -> None:
     """Steps from field to field, without looking into them. Raises IndexError or ValueError where protobuf would not
-    go on either."""
+    go on either.
+
+    kind: a descriptor, of whichever implementation of protobuf there is
+    """
     left = most
     messages = [(0, len(data), kind)]
     while messages:

@@ -1,6 +1,6 @@
 """Encoded image (bytes) -> decoded RGB image -> timm's resize and crop -> uint8 tensor (H, W, 3) and its region.
 
-    sniff the type → open the header → check frames, size, memory → wait for memory → load → resize
+sniff the type → open the header → check frames, size, memory → wait for memory → load → resize
 """
 
 from __future__ import annotations

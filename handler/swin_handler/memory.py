@@ -19,9 +19,9 @@ _BYTES_A_PIXEL = {"JPEG": 12, "PNG": 12, "GIF": 12, "BMP": 12, "TIFF": 16, "WEBP
 """At worst, over a type's modes and the steps to the model's input, of which the most any has at one time.
 
 12: Pillow's own 4 and, in the resize, a copy as a list of blocks, joined, and turned (3 each), or 4 each of upright,
-resized in one direction; before that never more than Pillow's 4 beside the opaque copy's 4. TIFF: libtiff holds a strip,
-of 8 bytes a pixel and perhaps the whole image, beside Pillow's 4 and a turned copy's 4. WebP: libwebp keeps two canvases
-of 4 bytes beside all of the 12. tests/handler/test_memory.py measures them.
+resized in one direction; before that never more than Pillow's 4 beside the opaque copy's 4. TIFF: libtiff holds a
+strip, of 8 bytes a pixel and perhaps the whole image, beside Pillow's 4 and a turned copy's 4. WebP: libwebp keeps two
+canvases of 4 bytes beside all of the 12. tests/handler/test_memory.py measures them.
 """
 _BYTES_A_COEFFICIENT = 2
 _BYTES_A_RESIZED_PIXEL = 8

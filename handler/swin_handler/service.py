@@ -80,9 +80,7 @@ class Service:
             batch_size=int(settings.get("batchSize", 1)),
             batch_seconds=float(settings.get("responseTimeout", RESPONSE_TIMEOUT)),
         )
-        decoder = Decoder(
-            loaded.data_config, max_pixels=config.max_pixels, scaled=config.scaled_decode, limits=limits
-        )
+        decoder = Decoder(loaded.data_config, max_pixels=config.max_pixels, scaled=config.scaled_decode, limits=limits)
         pool = ThreadPoolExecutor(config.decode_threads or threads, thread_name_prefix="decode")
         made = engine.load(
             loaded, folder / engine.FOLDER, manifest.engine, config=config, device=device, threads=threads

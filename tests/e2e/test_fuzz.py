@@ -1,4 +1,4 @@
-"""The real service under random requests of both protocols: never a 5xx that says "a bug", always ready, always right."""
+"""The real service under random requests of both protocols: never a 5xx that says "a bug"; always ready and right."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ def messages() -> st.SearchStrategy[bytes]:
     images = st.lists(st.builds(Image, content=seeds.damaged()), max_size=3)
     whole = st.builds(ClassifyRequest, model=st.sampled_from(["", "swin_digits", "x"]), images=images)
     named = st.builds(GetModelRequest, model=st.text(max_size=20), version=st.text(max_size=5))
-    return st.one_of(whole.map(ClassifyRequest.SerializeToString), named.map(GetModelRequest.SerializeToString), st.binary())
+    return st.one_of(
+        whole.map(ClassifyRequest.SerializeToString), named.map(GetModelRequest.SerializeToString), st.binary()
+    )
 
 
 METADATA = st.lists(
@@ -89,9 +91,7 @@ METADATA = st.lists(
 )
 
 
-def test_random_messages_over_grpc_get_a_status_of_the_table(
-    shared: Running, still_right: Callable[[], None]
-) -> None:
+def test_random_messages_over_grpc_get_a_status_of_the_table(shared: Running, still_right: Callable[[], None]) -> None:
     tally = Tally("gRPC")
     with grpc.insecure_channel(shared.grpc.removeprefix("grpc://")) as channel:
 

@@ -1,7 +1,7 @@
 """libFuzzer, by atheris, on everything that an encoded image goes through before it is a tensor.
 
-`python -m tests.fuzz.decode_fuzzer CORPUS -max_total_time=SECONDS`. Guided by the coverage of Pillow's plugins and of our
-own modules, that is of what is Python; libjpeg, libwebp and others are run, but not looked into.
+`python -m tests.fuzz.decode_fuzzer CORPUS -max_total_time=SECONDS`. Guided by the coverage of Pillow's plugins and of
+our own modules, that is of what is Python; libjpeg, libwebp and others are run, but not looked into.
 """
 
 from __future__ import annotations

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from random import Random
 
 import numpy as np
-from collections.abc import Callable
-
 from hypothesis import strategies as st
 from PIL import Image
 

@@ -28,10 +28,10 @@ class Worker:
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         arguments, size = MAPPED["swin_tiny_patch4_window7_224"][:2]
-        loaded = small_models.loaded(
-            small_models.classifier("swin_tiny_patch4_window7_224", arguments), size
+        loaded = small_models.loaded(small_models.classifier("swin_tiny_patch4_window7_224", arguments), size)
+        self._engine = engine.build(
+            loaded, device=torch.device("cpu"), dtype="float32", buckets=(BATCH,), backend="eager"
         )
-        self._engine = engine.build(loaded, device=torch.device("cpu"), dtype="float32", buckets=(BATCH,), backend="eager")
         decoder = Decoder(loaded.data_config, max_pixels=decoding.MAX_PIXELS, limits=decoding.LIMITS)
         self._pipeline = Pipeline(decoder, self._engine, pool)
 

@@ -16,9 +16,16 @@ from tests.fuzz.tally import SECONDS, Tally, for_seconds
 SHARE = SECONDS / 4
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary().map(base64.b64encode).map(bytes.decode),
-    lambda inner: st.lists(inner, max_size=5)
-    | st.dictionaries(st.sampled_from(["images", "content", "url"]) | st.text(max_size=5), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.binary().map(base64.b64encode).map(bytes.decode),
+    lambda inner: (
+        st.lists(inner, max_size=5)
+        | st.dictionaries(st.sampled_from(["images", "content", "url"]) | st.text(max_size=5), inner, max_size=4)
+    ),
     max_leaves=20,
 ).map(lambda value: json.dumps(value).encode())
 IMAGES = st.lists(st.binary(max_size=50), max_size=6).map(
@@ -32,7 +39,11 @@ PIECES = st.lists(
     st.sampled_from(
         [
             *(b"--cut", b"\r\n--cut\r\n", b"--cut--", b"\r\n", b"\n", b": ", b'"', b";", b" " * 50, b"\0", b"--a b"),
-            *(b"Content-Disposition: form-data; name=images; filename=a.png\r\n\r\n", b"name=", b'filename*=utf-8\'\'%ff'),
+            *(
+                b"Content-Disposition: form-data; name=images; filename=a.png\r\n\r\n",
+                b"name=",
+                b"filename*=utf-8''%ff",
+            ),
             *(b"Content-Type: image/png", b"Content-Transfer-Encoding: base64\r\n", b"x" * 3000, b"\xff\xfe"),
         ]
     )
@@ -90,7 +101,9 @@ def varied(kind: type[ClassifyRequest] | type[ClassifyStreamRequest]) -> st.Sear
         )
     cut = st.tuples(whole, st.integers(0, 60)).map(lambda drawn: drawn[0][: drawn[1]])
     many = st.tuples(st.sampled_from([b"\x1a\x00", b"\x22\x02\x18\x01", b"\xf8\x07\x01"]), st.integers(0, 9000))
-    return st.one_of(whole, cut, whole.map(lambda data: data * 3), many.map(lambda drawn: drawn[0] * drawn[1]), st.binary())
+    return st.one_of(
+        whole, cut, whole.map(lambda data: data * 3), many.map(lambda drawn: drawn[0] * drawn[1]), st.binary()
+    )
 
 
 def test_any_grpc_message_is_read_as_protobuf_reads_it_or_refused() -> None:

@@ -19,7 +19,10 @@ from swin_proto.v1.classifier_pb2 import (
 WHOLE: list[Message] = [
     ClassifyRequest(),
     ClassifyRequest(
-        model="m", version="1", images=[Image(content=b"x" * 300)] * 64, options=ClassifyOptions(top_k=-1, min_score=0.5)
+        model="m",
+        version="1",
+        images=[Image(content=b"x" * 300)] * 64,
+        options=ClassifyOptions(top_k=-1, min_score=0.5),
     ),
     ClassifyStreamRequest(id="i" * 200, image=Image(content=bytes(100_000)), options=ClassifyOptions(embedding=True)),
     GetModelRequest(model="größe"),

@@ -159,9 +159,7 @@ def test_the_model_store_is_the_one_here_else_in_the_users_data(
     assert default_model_store() == Path("model_store")
 
 
-def test_workers_are_told_the_limits_that_were_set_and_no_others(
-    monkeypatch: pytest.MonkeyPatch, config: Path
-) -> None:
+def test_workers_are_told_the_limits_that_were_set_and_no_others(monkeypatch: pytest.MonkeyPatch, config: Path) -> None:
     assert json.loads(ServeSettings.load({}).handler) == {}
     monkeypatch.setenv("SWINSERVE_DECODE_SECONDS", "2.5")
     config.write_text("decode_memory_mb = 300\nmax_images = 5\n")

@@ -161,7 +161,7 @@ def test_no_type_takes_more_than_is_reckoned() -> None:
     assert measured.returncode == 0, measured.stderr
     rows = [line.split("\t") for line in measured.stdout.splitlines()]
     assert len(rows) == 2 * len(LARGE)
-    for name, scaled, grown, taken in rows:
+    for name, scaled, grown, _taken in rows:
         a_pixel = int(grown) / EDGE**2
         print(f"{name}, {'torch' if scaled == 'True' else 'timm'}: {a_pixel:.1f} bytes a pixel", end="; ")
     for name, _scaled, grown, taken in rows:
