@@ -266,7 +266,7 @@ def test_a_png_may_announce_any_number_of_frames_at_no_cost() -> None:
     body = struct.pack(">II", 2**31 - 1, 0)
     chunk = struct.pack(">I", 8) + b"acTL" + body + struct.pack(">I", zlib.crc32(b"acTL" + body))
     data = pictures.encoded(pictures.gradient(), "PNG")
-    with pytest.raises(TooLarge, match="2147483647 frames"):
+    with pytest.raises(TooLarge, match="2147483648 frames"):  # and the picture itself
         Decoder(CONFIG, max_pixels=10**6, limits=Limits(max_frames=1000))(data[:33] + chunk + data[33:])
 
 
@@ -287,7 +287,7 @@ def test_pillow_is_asked_for_the_type_of_the_first_bytes_alone(decoder: Decoder,
         decoder(shown + pictures.encoded(pictures.gradient(), hidden))
 
 
-@pytest.mark.parametrize("compression", ["lzma", "zstd", "webp"])
+@pytest.mark.parametrize("compression", ["lzma", "zstd"])
 def test_a_tiff_in_a_rare_compression_is_refused(decoder: Decoder, compression: str) -> None:
     with pytest.raises(UnsupportedType, match=f"compressed by {compression} are not taken"):
         decoder(pictures.encoded(pictures.gradient(), "TIFF", compression=compression))

@@ -80,14 +80,14 @@ def test_a_bug_in_decoding_spares_its_batch(
     loaded: service.Service, context: TorchServeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [solo] = answers(loaded, [job_row(GOOD)], context)
-    honest = Decoder.picture
+    honest = Decoder.__call__
 
     def buggy(self: Decoder, data: bytes) -> Any:
         if data == OTHER:
             raise AssertionError("a bug")
         return honest(self, data)
 
-    monkeypatch.setattr(Decoder, "picture", buggy)
+    monkeypatch.setattr(Decoder, "__call__", buggy)
     [first, second] = answers(loaded, [job_row(OTHER), job_row(GOOD)], context)
     assert first.results[0].error.kind == job_pb2.Error.INTERNAL
     assert "a bug" not in first.results[0].error.message
