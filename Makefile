@@ -16,10 +16,13 @@ endif
 # Most tests wait for a process, so two files of them run at a time.
 BESIDE := -n 2 --dist loadfile
 MODEL := model_store/swin_digits-1.0.mar
+FUZZ := tests/fuzz tests/e2e/test_fuzz.py
+# Fuzzers that share the time.
+FUZZERS := 5
 
 .PHONY: help setup demo serve test test-full gpu lint format typecheck check proto proto-check lock sbom audit train load \
 	bench-crosscheck bench-decode bench-gateway bench-gpu bench-memory bench-model bench-overload bench-pipeline bench-serve \
-	bench-start rolling soak dashboard wheel clean
+	bench-start rolling soak fuzz dashboard wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -144,6 +147,9 @@ bench-gateway: .venv/.dev  ## what the gateway costs, against TorchServe's own g
 
 bench-overload: .venv/.dev  ## up to three times what the service can take: goodput, p99, refusals
 	@$(BIN)/python loadtests/bench_overload.py $(BENCH)
+
+fuzz: .venv/.dev  ## make fuzz MINUTES=60: every fuzzer in turn, each its share of the time; what was tried and what it got
+	@FUZZ_SECONDS=$$(( $(or $(MINUTES),60) * 60 / $(FUZZERS) )) $(BIN)/python -m pytest -q -s -o timeout=0 $(FUZZ)
 
 rolling: .venv/.dev  ## restart two services behind HAProxy in turn, under load: no call may fail
 	@$(BIN)/python loadtests/rolling.py

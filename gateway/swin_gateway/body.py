@@ -30,6 +30,14 @@ def take_all(size: int) -> None:
     pass
 
 
+# The multipart parser jumps from one boundary to the next, but goes through some bodies byte by byte, as through spaces
+# after a boundary: 24 MiB would take seconds, in which nothing else is answered.
+PARSE_SECONDS = 0.5
+"""Of CPU time, for one body."""
+REPEATED = 100
+"""Characters of a body that an error repeats."""
+
+
 class JsonImage(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -96,7 +104,10 @@ class BodyReader:
 
     async def _multipart(self, request: Request, take: Take) -> list[bytes]:
         parser = MultiPartParser(
-            request.headers, self._capped(request, take), max_files=self._max_images + 1, max_fields=self._max_images
+            request.headers,
+            _timed(self._capped(request, take)),
+            max_files=self._max_images + 1,
+            max_fields=self._max_images,
         )
         parser.spool_max_size = self._max_bytes  # in memory: the cap is on the body, and no file is left on a disk
         try:
@@ -112,7 +123,7 @@ class BodyReader:
 
     async def _file(self, name: str, part: UploadFile | str) -> bytes:
         if isinstance(part, str):
-            raise InvalidRequest(f"the part {name[:100]!r} is no file; options go into the query")
+            raise InvalidRequest(f"the part {name[:REPEATED]!r} is no file; options go into the query")
         return await part.read()
 
     def _from_json(self, content: bytes) -> list[bytes]:
@@ -124,7 +135,7 @@ class BodyReader:
             body = JsonBody.model_validate_json(content)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(map(str, first["loc"])) or "body"
+            where = ".".join(map(str, first["loc"]))[:REPEATED] or "body"
             raise InvalidRequest(f'{where}: {first["msg"]}; send {{"images": [{{"content": "<base64>"}}]}}') from None
         try:
             return [base64.b64decode(image.content, validate=True) for image in body.images]
@@ -138,6 +149,17 @@ def _refusal(take: Take, size: int) -> Overloaded | None:
     except Overloaded as full:
         return full
     return None
+
+
+async def _timed(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The same chunks. Raises InvalidRequest when who asks for them works too long on them."""
+    spent = 0.0
+    async for chunk in chunks:
+        began = time.thread_time()
+        yield chunk
+        spent += time.thread_time() - began
+        if spent > PARSE_SECONDS:
+            raise InvalidRequest("the multipart body takes too long to read; send files alone, each in its part")
 
 
 async def _discard(stream: AsyncIterator[bytes]) -> None:

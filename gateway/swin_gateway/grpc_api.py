@@ -7,7 +7,10 @@ from collections.abc import AsyncIterator, Callable
 from itertools import islice
 from typing import Any
 
-from swin_gateway import caller
+import grpc
+import grpc.aio
+
+from swin_gateway import caller, grpc_messages
 from swin_gateway.access import OPEN, Access, Grant
 from swin_gateway.call import Call
 from swin_gateway.calls import OK, Calls, Served
@@ -18,6 +21,7 @@ from swin_gateway.options import DEFAULT_TOP_K, Options
 from swin_gateway.result import image_result
 from swin_gateway.tokens import Scope
 from swin_proto.v1.classifier_pb2 import (
+    DESCRIPTOR,
     ClassifyRequest,
     ClassifyResponse,
     ClassifyStreamRequest,
@@ -27,33 +31,50 @@ from swin_proto.v1.classifier_pb2 import (
     ListModelsResponse,
     Model,
 )
-from swin_proto.v1.classifier_pb2_grpc import ClassifierServicer
 
 STREAM_WINDOW = 64
 """Images of one stream under way; reading stops there, and HTTP/2 flow control holds the caller back."""
 
 
-class GrpcApi(ClassifierServicer):
+class GrpcApi:
+    """Takes requests as bytes, so that what is no message gets an answer of ours."""
+
     def __init__(self, classifier: Classifier, calls: Calls, access: Access = OPEN) -> None:
         self._classifier = classifier
         self._calls = calls
         self._access = access
 
-    async def Classify(self, request: ClassifyRequest, context: Any) -> ClassifyResponse:  # noqa: N802
+    def add_to(self, server: grpc.aio.Server) -> None:
+        unary, stream = grpc.unary_unary_rpc_method_handler, grpc.stream_stream_rpc_method_handler
+        handlers = {
+            "Classify": unary(self._classify, response_serializer=ClassifyResponse.SerializeToString),
+            "ClassifyStream": stream(
+                self._classify_stream, response_serializer=ClassifyStreamResponse.SerializeToString
+            ),
+            "ListModels": unary(self._list_models, response_serializer=ListModelsResponse.SerializeToString),
+            "GetModel": unary(self._get_model, response_serializer=Model.SerializeToString),
+        }
+        name = DESCRIPTOR.services_by_name["Classifier"].full_name
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+
+    async def _classify(self, data: bytes, context: Any) -> ClassifyResponse:
         async with serving(self._calls, "Classify", context) as served:
             served.grant = self._grant(context, "classify")
-            served.by(self._classifier.models.find(request.model, request.version))
-            # One more than is taken: enough to be refused, however many a message holds.
-            images = [image.content for image in islice(request.images, self._classifier.max_images + 1)]
-            call = _call(request, images, context, served)
-            with self._classifier.pending.holding(call.caller) as holding:
-                holding.add(request.ByteSize())
-                served.response = await self._classifier.classify(call)
+            with self._classifier.pending.holding(_caller(context, served)) as holding:
+                holding.add(len(data))
+                served.response = await self._classifier.classify(self._call(data, context, served))
             return served.response
         raise AssertionError("abort raises")
 
-    async def ClassifyStream(  # noqa: N802
-        self, request_iterator: AsyncIterator[ClassifyStreamRequest], context: Any
+    def _call(self, data: bytes, context: ServicerContext, served: Served) -> Call:
+        request = grpc_messages.read(ClassifyRequest, data, images=self._classifier.max_images)
+        served.by(self._classifier.models.find(request.model, request.version))
+        # One more than is taken: enough to be refused, however many a message holds.
+        images = [image.content for image in islice(request.images, self._classifier.max_images + 1)]
+        return _call(request, images, context, served)
+
+    async def _classify_stream(
+        self, request_iterator: AsyncIterator[bytes], context: Any
     ) -> AsyncIterator[ClassifyStreamResponse]:
         async with serving(self._calls, "ClassifyStream", context) as served:
             served.grant = self._grant(context, "classify")
@@ -69,16 +90,18 @@ class GrpcApi(ClassifierServicer):
             if stream.cut:
                 raise Draining("the service is shutting down; what it had read is answered, send the rest elsewhere")
 
-    async def ListModels(self, request: ListModelsRequest, context: Any) -> ListModelsResponse:  # noqa: N802
+    async def _list_models(self, data: bytes, context: Any) -> ListModelsResponse:
         async with serving(self._calls, "ListModels", context) as served:
             served.grant = self._grant(context, "metadata")
+            grpc_messages.read(ListModelsRequest, data)
             models = self._classifier.models
             return ListModelsResponse(models=[models.describe(model.name, model.version) for model in models])
         raise AssertionError("abort raises")
 
-    async def GetModel(self, request: GetModelRequest, context: Any) -> Model:  # noqa: N802
+    async def _get_model(self, data: bytes, context: Any) -> Model:
         async with serving(self._calls, "GetModel", context) as served:
             served.grant = self._grant(context, "metadata")
+            request = grpc_messages.read(GetModelRequest, data)
             served.by(self._classifier.models.find(request.model, request.version))
             return self._classifier.models.describe(request.model, request.version)
         raise AssertionError("abort raises")
@@ -99,29 +122,27 @@ class ImageStream:
         self._context = context
         self._served = served
         self._grant = grant
-        self._caller = served.grant.name or caller.of_grpc(context.peer())
+        self._caller = _caller(context, served)
         self._window = asyncio.Semaphore(STREAM_WINDOW)
         self._answers: asyncio.Queue[ClassifyStreamResponse | None] = asyncio.Queue()
         self.cut = False
         """Whether reading was ended by us, the service draining, and not by the caller."""
 
-    async def read(self, requests: AsyncIterator[ClassifyStreamRequest]) -> None:
+    async def read(self, requests: AsyncIterator[bytes]) -> None:
         """Starts a task per image until the caller has sent all and all are answered."""
         pending = self._classifier.pending
         try:
             async with asyncio.TaskGroup() as group:
-                async for request in self._until_closing(requests):
+                async for data in self._until_closing(requests):
                     await self._window.acquire()
-                    size = request.ByteSize()
+                    size = len(data)
                     await pending.take_when_room(self._caller, size)
-                    image = group.create_task(self._classify(request))
+                    image = group.create_task(self._classify(data))
                     image.add_done_callback(lambda _, size=size: pending.give(self._caller, size))  # type: ignore[misc]
         finally:
             self._answers.put_nowait(None)
 
-    async def _until_closing(
-        self, requests: AsyncIterator[ClassifyStreamRequest]
-    ) -> AsyncIterator[ClassifyStreamRequest]:
+    async def _until_closing(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         closing = asyncio.create_task(self._classifier.closing.wait())
         try:
             while True:
@@ -142,12 +163,14 @@ class ImageStream:
             yield answer
             self._window.release()  # only now: a caller that does not take its answers must not send more
 
-    async def _classify(self, request: ClassifyStreamRequest) -> None:
-        self._answers.put_nowait(await self._answer(request))
+    async def _classify(self, data: bytes) -> None:
+        self._answers.put_nowait(await self._answer(data))
 
-    async def _answer(self, request: ClassifyStreamRequest) -> ClassifyStreamResponse:
+    async def _answer(self, data: bytes) -> ClassifyStreamResponse:
+        request = ClassifyStreamRequest()
         try:
             self._served.grant = self._grant()
+            request = grpc_messages.read(ClassifyStreamRequest, data)
             call = _call(request, [request.image.content], self._context, self._served)
             model, image = await self._classifier.classify_bulk(call)
         except ServingError as error:
@@ -183,6 +206,10 @@ def _call(
         timeout=context.time_remaining(),
         request_id=served.request_id,
         trace=served.trace,
-        caller=served.grant.name or caller.of_grpc(context.peer()),
+        caller=_caller(context, served),
         quota=served.grant.quota,
     )
+
+
+def _caller(context: ServicerContext, served: Served) -> str:
+    return served.grant.name or caller.of_grpc(context.peer())

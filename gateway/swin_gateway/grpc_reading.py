@@ -57,14 +57,14 @@ class RequestReading(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # g
         )
         return make(read_and_answer, None, handler.response_serializer)
 
-    async def _read(self, method: str, parse: Callable[[bytes], Any], context: Any) -> Any:
+    async def _read(self, method: str, parse: Callable[[bytes], Any] | None, context: Any) -> Any:
         """The message; ends the call with a status where there is none, or no good one."""
         try:
             async with asyncio.timeout(self._time_limit(context.time_remaining())):
                 raw = await context.read()
             if raw is grpc.aio.EOF:  # type: ignore[attr-defined]
                 raise InvalidRequest("the call brought no message")
-            return parse(raw)
+            return raw if parse is None else parse(raw)
         except TimeoutError:
             error: Any = DeadlineExceeded("the deadline passed while the request was being sent")
         except DecodeError:

@@ -18,7 +18,7 @@ from swin_gateway.grpc_api import GrpcApi
 from swin_gateway.grpc_reading import RequestReading
 from swin_gateway.listening import address, listen
 from swin_gateway.readiness import Health
-from swin_proto.v1 import classifier_pb2, classifier_pb2_grpc
+from swin_proto.v1 import classifier_pb2
 
 SERVICES = ((classifier_pb2.DESCRIPTOR, "Classifier"), (health_pb2.DESCRIPTOR, "Health"))
 
@@ -33,7 +33,7 @@ def grpc_server(
         interceptors=[reading] if access.open else [GrpcAccess(access, calls), reading],
         options=options,
     )
-    classifier_pb2_grpc.add_ClassifierServicer_to_server(GrpcApi(classifier, calls, access), server)
+    GrpcApi(classifier, calls, access).add_to(server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     names = [file.services_by_name[name].full_name for file, name in SERVICES]
     reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)

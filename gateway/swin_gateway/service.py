@@ -57,6 +57,7 @@ class Service:
             heap_mb=settings.java_heap_mb,
             max_message_bytes=hop_bytes,
             log_level=settings.log_level,
+            handler=settings.handler,
         )
         self._workers = WorkerClient(
             f"{self.torchserve.host}:{self.torchserve.grpc_port}",

@@ -5,6 +5,7 @@ Precedence: flag > environment > file > default. Unknown keys are refused by nam
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
@@ -18,7 +19,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "SWINSERVE_"
 # Variables of the other parts of the same distribution, and what the gateway itself hands to its children.
-OTHER_PARTS = {f"SWINSERVE_{name}" for name in ("SERVER", "TUNE", "CONFIG", "PARENT_PID", "FAULTS")}
+OTHER_PARTS = {f"SWINSERVE_{name}" for name in ("SERVER", "TUNE", "CONFIG", "PARENT_PID", "FAULTS", "HANDLER")}
 # What Kubernetes injects for a Service whose name starts with "swinserve"; some have the names of our own ports.
 KUBERNETES_LINK = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_\w+)?)=|_PORT=(tcp|udp)://")
 
@@ -28,6 +29,8 @@ SECRETS = frozenset({"tokens"})
 KNOWN_FORMATS = {"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"}
 
 WORKER_MAX_PIXELS = 50_000_000  # handler.max_pixels of every archive
+WORKER_LIMITS = ("max_pixels", "formats", "max_frames", "decode_seconds", "decode_memory_mb")
+"""Settings with the name and meaning of the archive's handler.*."""
 
 Port = Annotated[int, Ge(0), Le(65535)]
 Positive = Annotated[int, Gt(0)]
@@ -81,6 +84,13 @@ class ServeSettings(BaseSettings):
     )
     formats: Annotated[tuple[str, ...], NoDecode] = Field(
         ("JPEG", "PNG", "WEBP"), description="image types taken, comma-separated; also known: GIF, BMP, TIFF"
+    )
+    max_frames: Positive = Field(
+        1000, description="most frames of one image, as its header says; the first is what is answered"
+    )
+    decode_seconds: Seconds = Field(5.0, description="CPU time after which a worker gives an image up")
+    decode_memory_mb: Positive = Field(
+        1280, description="memory that the images a worker decodes may take together, MiB; what needs more is refused"
     )
 
     max_connections: Positive = Field(1000, description="most connections at a time, to REST and to gRPC each")
@@ -161,6 +171,11 @@ class ServeSettings(BaseSettings):
         if self.max_pending_bytes < 2 * self.max_request_bytes:
             raise ValueError("max_pending_bytes must be at least twice max_request_bytes: a caller gets three quarters")
         return self
+
+    @property
+    def handler(self) -> str:
+        """JSON of what was set here of the limits that workers hold too; what was not, their archive says."""
+        return json.dumps({name: getattr(self, name) for name in WORKER_LIMITS if name in self.model_fields_set})
 
     @classmethod
     def load(cls, flags: dict[str, Any], config: Path | None = None) -> ServeSettings:

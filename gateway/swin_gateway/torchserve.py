@@ -48,9 +48,11 @@ class TorchServe:
         heap_mb: int,
         max_message_bytes: int,
         log_level: str = "info",
+        handler: str = "{}",
     ) -> None:
-        """log_level: for TorchServe and its workers as for ourselves"""
+        """log_level: for TorchServe and its workers as for ourselves; handler: JSON that wins over the archives'"""
         self._log_level = log_level
+        self._handler = handler
         self._archives = archives
         self._java = java
         self._heap_mb = heap_mb
@@ -97,8 +99,9 @@ class TorchServe:
         self._write_configuration()
         # Idle OpenMP threads that spin take the cores from decoding and from each other: on two busy cores a forward
         # pass of 2 ms was seen to take 470 ms. Only the environment reaches them, torch being imported before us.
-        ours = {"SWINSERVE_PARENT_PID": str(os.getpid()), "SWINSERVE_LOG_LEVEL": self._log_level}
-        environment = {"OMP_WAIT_POLICY": "PASSIVE"} | without_secrets(os.environ) | ours
+        ours = {"PARENT_PID": str(os.getpid()), "LOG_LEVEL": self._log_level, "HANDLER": self._handler}
+        environment = {"OMP_WAIT_POLICY": "PASSIVE"} | without_secrets(os.environ)
+        environment |= {f"SWINSERVE_{name}": value for name, value in ours.items()}
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-IS", die_with_parent.__file__, *self._command()),

@@ -18,7 +18,7 @@ from itertools import islice
 
 from swin_handler.decode import Decoded
 from swin_handler.engine import Engine
-from swin_handler.errors import Expired, ImageError, InternalFailure
+from swin_handler.errors import Expired, ImageError, InternalFailure, OutOfMemory
 from swin_handler.forward_pass import A_BUG, ForwardPass
 from swin_handler.request import Request
 from swin_handler.result import Result
@@ -105,7 +105,12 @@ class Pipeline:
         try:
             return self._decode(image)
         except ImageError as error:
+            # They would hold the picture, perhaps decoded in part, until the whole batch is answered.
+            error.__traceback__ = error.__cause__ = error.__context__ = None
             return error
+        except MemoryError:
+            log.error("request %s: no memory to decode %d bytes", request.request_id, len(image))
+            return OutOfMemory("the worker had no memory to decode this image; try again")
         except Exception:
             log.exception("request %s: unexpected failure while decoding %d bytes", request.request_id, len(image))
             return InternalFailure(A_BUG)

@@ -25,6 +25,8 @@ BACKENDS = (
 )
 """The last line's are for GPUs, native and openvino for CPUs, inductor and eager for both."""
 DTYPES = ("auto", "float32", "bfloat16", "int8")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+"""Pillow's names of the image types that can be taken."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,14 @@ class HandlerConfig:
     """Threads of one forward pass."""
     max_pixels: int = 50_000_000
     """Images of more pixels are refused from their header."""
+    formats: tuple[str, ...] = ("JPEG", "PNG", "WEBP")
+    """Image types that are taken, of FORMATS; Pillow is asked for no other."""
+    max_frames: int = 1000
+    """Images that announce more are refused; the first is what is answered."""
+    decode_seconds: float = 5.0
+    """CPU time after which an image is given up."""
+    decode_memory_mb: int = 1280
+    """MiB that all images being decoded may take together; they wait for each other."""
     scaled_decode: bool = True
     """Decode large JPEGs at a fraction of their size and resize by torch; False: decode whole, timm's exact pixels."""
 
@@ -48,11 +58,16 @@ class HandlerConfig:
         """Raises BadArchive naming the key that is unknown, of the wrong type or out of range."""
         values = dict(section)
         _refuse_keys(values, {f.name for f in fields(cls)}, "model-config.yaml, section handler")
-        if isinstance(values.get("batch_buckets"), list):
-            values["batch_buckets"] = tuple(values["batch_buckets"])
+        for name in ("batch_buckets", "formats"):
+            if isinstance(values.get(name), list):
+                values[name] = tuple(values[name])
         config = cls(**values)
         config._check()
         return config
+
+    def as_yaml(self) -> dict[str, Any]:
+        """Of plain types, as `parse` takes it."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     def _check(self) -> None:
         _require(self.backend in BACKENDS, f"backend must be one of {', '.join(BACKENDS)}, not {self.backend!r}")
@@ -65,11 +80,21 @@ class HandlerConfig:
             and list(buckets) == sorted(set(buckets)),
             f"batch_buckets must be ascending whole numbers from 1 up, not {buckets!r}",
         )
-        for name, least in (("decode_threads", 0), ("threads", 0), ("max_pixels", 1)):
+        least_of = {"decode_threads": 0, "threads": 0, "max_pixels": 1, "max_frames": 1, "decode_memory_mb": 1}
+        for name, least in least_of.items():
             value = getattr(self, name)
             _require(_is_int(value, least), f"{name} must be a whole number from {least} up, not {value!r}")
         _require(
             isinstance(self.scaled_decode, bool), f"scaled_decode must be true or false, not {self.scaled_decode!r}"
+        )
+        _require(
+            isinstance(self.formats, tuple) and bool(self.formats) and all(name in FORMATS for name in self.formats),
+            f"formats must be some of {', '.join(FORMATS)}, not {self.formats!r}",
+        )
+        seconds = self.decode_seconds
+        _require(
+            isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds < float("inf"),
+            f"decode_seconds must be a number above 0, not {seconds!r}",
         )
 
 

@@ -1,19 +1,25 @@
-"""Encoded image (bytes) -> decoded RGB image -> timm's resize and crop -> uint8 tensor (H, W, 3) and its region."""
+"""Encoded image (bytes) -> decoded RGB image -> timm's resize and crop -> uint8 tensor (H, W, 3) and its region.
+
+sniff the type → open the header → check frames, size, memory → wait for memory → load → resize
+"""
 
 from __future__ import annotations
 
-import io
 import math
+import threading
 import warnings
 from collections.abc import Mapping
+from contextlib import ExitStack, nullcontext
 from typing import Any, NamedTuple
 
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from swin_handler import picture
+from swin_handler import memory, picture, tiff
+from swin_handler.encoded_file import EncodedFile
 from swin_handler.errors import TooLarge, Undecodable, UnsupportedType
-from swin_handler.picture import Picture
+from swin_handler.limits import UNLIMITED, Limits
+from swin_handler.picture import Picture, Size
 from swin_handler.region import Region
 from swin_handler.resize import Resize
 
@@ -26,10 +32,13 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"II*\0", "TIFF"),
     (b"MM\0*", "TIFF"),
 )
-"""First bytes of the types that are taken. Pillow alone calls a corrupt header and a text file the same."""
-TYPES = "JPEG, PNG, WebP, GIF, BMP or TIFF"
+"""First bytes of the types that are known. Pillow alone calls a corrupt header and a text file the same."""
 
 _BOMB = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+_LARGE_FILE = 2**20
+"""Bytes of a file from which on one is opened at a time: Pillow may make objects of forty times its metadata."""
+_PNG_TEXT = 4 * 2**20
+"""Characters in all text chunks of a PNG, which may be compressed a thousandfold; Pillow's own limit is 64 Mi."""
 
 
 class Decoded(NamedTuple):
@@ -47,33 +56,60 @@ class Decoder:
     Raises TooLarge, UnsupportedType or Undecodable.
     """
 
-    def __init__(self, data_config: Mapping[str, Any], *, max_pixels: int, scaled: bool = True) -> None:
+    def __init__(
+        self, data_config: Mapping[str, Any], *, max_pixels: int, scaled: bool = True, limits: Limits = UNLIMITED
+    ) -> None:
         self._resize = Resize(data_config, exact=not scaled)
         self._max_pixels = max_pixels
+        self._limits = limits
         self._resized_edge = math.floor(max(data_config["input_size"][-2:]) / data_config["crop_pct"])
         self._scales_short_edge = data_config.get("crop_mode", "center") == "center"
+        self._opening = threading.Lock()
         Image.init()  # registering the formats lazily is not thread-safe
 
     def __call__(self, data: bytes) -> Decoded:
-        read = self.picture(data)
-        try:
-            return Decoded(*self._resize(read))
-        except ValueError as error:
-            raise Undecodable(f"the image cannot be resized for the model: {error}") from error
+        with ExitStack() as held:
+            read = self._read(data, held)
+            try:
+                return Decoded(*self._resize(read))
+            except ValueError as error:
+                raise Undecodable(f"the image cannot be resized for the model: {error}") from error
 
     def picture(self, data: bytes) -> Picture:
         """The first frame, opaque; a large JPEG reduced, to twice what the model needs at least."""
-        kind = _sniff(data)
+        with ExitStack() as held:
+            return self._read(data, held)
+
+    def _read(self, data: bytes, held: ExitStack) -> Picture:
+        """held: the memory it takes is given back with it"""
+        kind = self._sniff(data)
+        file = EncodedFile(data, is_jpeg=kind == "JPEG", seconds=self._limits.seconds)
         try:
-            image: Image.Image = Image.open(io.BytesIO(data), formats=(kind,))
-            self._check_size(*image.size)
-            return picture.read(image, self._resize.enough)
+            if kind == "TIFF":
+                tiff.check(data, max_frames=self._limits.max_frames)
+            with self._opening if len(data) > _LARGE_FILE else nullcontext():
+                image: Image.Image = Image.open(file, formats=(kind,))
+            self._check(image, kind)
+
+            def wait_for_memory(stored: Size) -> None:
+                size = memory.needed(image, file, kind=kind, stored=stored, resized=self._resize.resized(stored))
+                self._check_memory(size)
+                held.enter_context(self._limits.memory.take(size))
+
+            return picture.read(image, self._resize.enough, wait_for_memory)
         except _BOMB as error:
             raise TooLarge(self._too_large("the image has")) from error
         except picture.CORRUPT as error:
             raise Undecodable(
                 f"the {kind} image is truncated or corrupt; check that the whole file was sent"
             ) from error
+
+    def _check(self, image: Image.Image, kind: str) -> None:
+        self._check_size(*image.size)
+        if kind == "TIFF":
+            tiff.check_compression(image.info["compression"])
+        elif (frames := getattr(image, "n_frames", 1)) > self._limits.max_frames:
+            raise TooLarge(f"the image has {frames} frames, more than {self._limits.max_frames}; send one of them")
 
     def _check_size(self, width: int, height: int) -> None:
         if width * height > self._max_pixels:
@@ -83,20 +119,26 @@ class Decoder:
         if self._scales_short_edge and self._resized_edge**2 * aspect > self._max_pixels:
             raise TooLarge(self._too_large(f"the image is {width}×{height} and, resized for the model, would have"))
 
+    def _check_memory(self, size: int) -> None:
+        if size > self._limits.memory.total:
+            mb, most = math.ceil(size / 2**20), self._limits.memory.total // 2**20
+            raise TooLarge(f"the image takes {mb} MiB to decode, more than {most}; send it smaller")
+
     def _too_large(self, subject: str) -> str:
         return f"{subject} more than {self._max_pixels:,} pixels; send it smaller"
+
+    def _sniff(self, data: bytes) -> str:
+        if not data:
+            raise Undecodable("the image is empty; send the bytes of the file")
+        taken = self._limits.formats
+        for signature, kind in SIGNATURES:
+            if kind in taken and data.startswith(signature) and (kind != "WEBP" or data[8:12] == b"WEBP"):
+                return kind
+        raise UnsupportedType(f"this is not an image of a type that is taken; send {', '.join(taken)}")
 
 
 def limit_pillow(max_pixels: int) -> None:
     """Let Pillow refuse, in this process, what turns out larger than its header said (Pillow's own advice)."""
     Image.MAX_IMAGE_PIXELS = max_pixels
+    PngImagePlugin.MAX_TEXT_MEMORY = _PNG_TEXT
     warnings.simplefilter("error", Image.DecompressionBombWarning)
-
-
-def _sniff(data: bytes) -> str:
-    if not data:
-        raise Undecodable("the image is empty; send the bytes of the file")
-    for signature, kind in SIGNATURES:
-        if data.startswith(signature) and (kind != "WEBP" or data[8:12] == b"WEBP"):
-            return kind
-    raise UnsupportedType(f"this is not an image of a type that is taken; send {TYPES}")

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from swin_handler.errors import UnsupportedType
+from swin_handler.errors import TooLarge, UnsupportedType
 
 Size = tuple[int, int]
 """(width, height) in pixels."""
@@ -48,6 +48,9 @@ class Picture(NamedTuple):
         return self.image if self.turn.method is None else self.image.transpose(self.turn.method)
 
 
+_BAND_PIXELS = 2**20
+_MAX_EXIF = 2**20
+"""Bytes; Pillow makes of each tag that is asked for an object a number."""
 _ORIENTATION = 0x0112
 _AS_STORED = Turn()
 # EXIF orientation -> what turns the stored pixels upright (EXIF 2.32, table 4.6.4 A).
@@ -62,13 +65,21 @@ _TURNS = {
 }
 
 
-def read(image: Image.Image, enough: Callable[[Size], Size | None]) -> Picture:
-    """The first frame's picture; raises what is in CORRUPT, and UnsupportedType.
+def read(
+    image: Image.Image,
+    enough: Callable[[Size], Size | None],
+    before_load: Callable[[Size], None] = lambda _stored: None,
+) -> Picture:
+    """The first frame's picture; raises what is in CORRUPT, TooLarge and UnsupportedType.
 
     enough: size of the upright picture -> the least that it may be reduced to; None: it is wanted whole.
+    before_load: told the size in the file, when the image has the size that it will be loaded at
     """
+    if image.mode in ("I", "F"):
+        raise UnsupportedType("the image has 32 bits per channel; convert it to 8 or 16")
     stored = image.size
     extent = _reduce(image, enough) if isinstance(image, JpegImageFile) else None
+    before_load(stored)
     image.load()
     turn = _turn(image)
     pixels = _to_rgb(image)
@@ -89,6 +100,8 @@ def _reduce(image: JpegImageFile, enough: Callable[[Size], Size | None]) -> tupl
 
 
 def _turn(image: Image.Image) -> Turn:
+    if len(image.info.get("exif", b"")) > _MAX_EXIF:
+        raise TooLarge(f"the image has more than {_MAX_EXIF} bytes of EXIF; leave it out")
     try:
         orientation = image.getexif().get(_ORIENTATION)
     except CORRUPT:
@@ -97,15 +110,27 @@ def _turn(image: Image.Image) -> Turn:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    if not image.mode.startswith("I;16") and not image.has_transparency_data:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    # In bands of rows: whole copies in between would take more than twice the memory.
+    rows = max(1, _BAND_PIXELS // image.width)
+    if rows >= image.height:
+        return _opaque(image)
+    rgb = Image.new("RGB", image.size)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        rgb.paste(_opaque(image.crop(box)), box)
+    return rgb
+
+
+def _opaque(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         image = _eight_bit(image)
-    if image.mode in ("I", "F"):
-        raise UnsupportedType("the image has 32 bits per channel; convert it to 8 or 16")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    rgba = image.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, "white")
+    return Image.alpha_composite(white, rgba).convert("RGB")
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -5,6 +5,7 @@ A row is {"job": bytes} from the gateway, or TorchServe's own {"body": bytes} / 
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -22,6 +23,7 @@ from swin_handler.config import Abilities, HandlerConfig, Manifest
 from swin_handler.decode import Decoder, limit_pillow
 from swin_handler.engine import Engine, compiles
 from swin_handler.errors import BadArchive, BadJob, ImageError, InternalFailure
+from swin_handler.limits import Limits
 from swin_handler.model import LoadedModel
 from swin_handler.request import Request
 from swin_handler.result import Result
@@ -30,6 +32,11 @@ log = logging.getLogger(__name__)
 
 FATAL = "SWINSERVE_FATAL"
 """Starts the one stdout line that says why a worker cannot load; the gateway's supervisor looks for it."""
+
+HANDLER = "SWINSERVE_HANDLER"
+"""Environment variable: JSON of settings that the gateway was given, which win over the archive's section handler."""
+RESPONSE_TIMEOUT = 120
+"""TorchServe's default of responseTimeout, in seconds."""
 
 Row = Mapping[str, Any]
 Outcome = list[Result] | ImageError
@@ -68,7 +75,12 @@ class Service:
         torch.set_num_threads(threads)
         limit_pillow(config.max_pixels)
         loaded = model.load(folder, manifest)
-        decoder = Decoder(loaded.data_config, max_pixels=config.max_pixels, scaled=config.scaled_decode)
+        limits = Limits.of(
+            config,
+            batch_size=int(settings.get("batchSize", 1)),
+            batch_seconds=float(settings.get("responseTimeout", RESPONSE_TIMEOUT)),
+        )
+        decoder = Decoder(loaded.data_config, max_pixels=config.max_pixels, scaled=config.scaled_decode, limits=limits)
         pool = ThreadPoolExecutor(config.decode_threads or threads, thread_name_prefix="decode")
         made = engine.load(
             loaded, folder / engine.FOLDER, manifest.engine, config=config, device=device, threads=threads
@@ -130,9 +142,9 @@ def _load(context: Context) -> Service:
     properties = context.system_properties
     try:
         _configure_logging()
-        return Service.load(
-            Path(properties["model_dir"]), context.model_yaml_config or {}, gpu=properties.get("gpu_id")
-        )
+        settings = dict(context.model_yaml_config or {})
+        settings["handler"] = {**(settings.get("handler") or {}), **json.loads(os.environ.get(HANDLER, "{}"))}
+        return Service.load(Path(properties["model_dir"]), settings, gpu=properties.get("gpu_id"))
     except BadArchive as error:
         raise fatal(str(error)) from None
     except Exception as error:

@@ -209,3 +209,39 @@ async def test_a_json_body_of_very_many_items_is_too_large_before_they_are_built
     finally:
         tracemalloc.stop()
     assert peak < 5_000_000
+
+
+@pytest.mark.parametrize(
+    "slow",
+    [
+        pytest.param(b"\r\n--cut" + b" " * 1_000_000, id="spaces after a boundary"),
+        pytest.param(b"\r\n--cutx" * 120_000, id="boundaries that go on"),
+    ],
+)
+async def test_a_multipart_body_that_takes_long_to_read_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, slow: bytes
+) -> None:
+    """The parser goes through these byte by byte. Measured in CPU time, so that a busy machine is no reason."""
+    monkeypatch.setattr(body, "PARSE_SECONDS", 0.01)
+    reader = BodyReader(max_bytes=2_000_000, max_images=3)
+    content = multipart(PNG, end=slow)
+    chunks = [content[start : start + 65536] for start in range(0, len(content), 65536)]
+    with pytest.raises(InvalidRequest, match="takes too long to read"):
+        await reader.images(request(chunks, MULTIPART))
+    plain = multipart(bytes(1_000_000))
+    chunks = [plain[start : start + 65536] for start in range(0, len(plain), 65536)]
+    assert await reader.images(request(chunks, MULTIPART)) == [bytes(1_000_000)]
+
+
+async def test_an_error_repeats_no_more_than_a_line_of_the_body() -> None:
+    name = "x" * 9000
+    for content in (json.dumps({name: 1}), json.dumps({"images": [{"content": "eA==", name: 1}]})):
+        with pytest.raises(InvalidRequest) as refusal:
+            await READER.images(request([content.encode()], "application/json"))
+        assert len(refusal.value.message) < 300
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"images":', b'{"images":[{"content":'])
+async def test_json_nested_without_end_is_an_invalid_request(opening: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        await READER.images(request([(opening * 9000)[:MAX_BYTES]], "application/json"))

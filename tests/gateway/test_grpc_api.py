@@ -419,3 +419,27 @@ async def test_a_call_that_a_drain_cuts_is_unavailable_with_a_reason(served: Gat
         error = await refused(asked)
     assert error.code() == grpc.StatusCode.UNAVAILABLE
     assert details(error)[0].reason == "DRAINING"
+
+
+@pytest.mark.parametrize("method", ["Classify", "GetModel", "ListModels"])
+async def test_bytes_that_are_no_message_are_the_callers_mistake(served: Gateway, method: str) -> None:
+    """gRPC itself would blame the service, without a request id."""
+    async with served.grpc() as channel:
+        call = channel.unary_unary(f"/swinserve.v1.Classifier/{method}")
+        error = await refused(call(b"\xff\xff", metadata=((ID, "mine"),)))
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    info, named, _ = details(error)
+    assert (info.reason, named.request_id) == ("INVALID_REQUEST", "mine")
+    await until(lambda: counted(served, method, "invalid_request", model="", version="") == 1)
+
+
+async def test_a_stream_answers_bytes_that_are_no_message_and_goes_on(served: Gateway) -> None:
+    good = ClassifyStreamRequest(id="good", image=Image(content=PNG)).SerializeToString()
+    async with served.grpc() as channel:
+        call = channel.stream_stream("/swinserve.v1.Classifier/ClassifyStream")(iter([b"\xff", good, b""]))
+        answers = [ClassifyStreamResponse.FromString(answer) async for answer in call]
+    by_outcome = {(answer.id, answer.result.WhichOneof("outcome"), answer.result.error.reason) for answer in answers}
+    assert by_outcome == {
+        ("good", "predictions", ""),
+        ("", "error", "INVALID_REQUEST"),  # both the bytes and the message without an image
+    }

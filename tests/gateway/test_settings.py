@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,7 @@ def test_what_kubernetes_injects_for_a_service_is_tolerated(
     ServeSettings.load({})
 
 
-@pytest.mark.parametrize("name", ["SWINSERVE_SERVER", "SWINSERVE_CONFIG", "SWINSERVE_PARENT_PID"])
+@pytest.mark.parametrize("name", ["SWINSERVE_SERVER", "SWINSERVE_CONFIG", "SWINSERVE_PARENT_PID", "SWINSERVE_HANDLER"])
 def test_variables_of_the_other_parts_are_tolerated(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "1")
     ServeSettings.load({})
@@ -98,6 +99,9 @@ def test_variables_of_the_other_parts_are_tolerated(monkeypatch: pytest.MonkeyPa
         ("max_request_bytes", -1),
         ("max_images", 0),
         ("max_pixels", 0),
+        ("max_frames", 0),
+        ("decode_seconds", 0),
+        ("decode_memory_mb", 0),
         ("default_timeout", 0),
         ("max_timeout", "nan"),
         ("queue_size", 0),
@@ -192,3 +196,17 @@ def test_what_may_wait_must_have_room_for_the_largest_request() -> None:
 def test_connections_outlive_the_idle_time_of_usual_load_balancers() -> None:
     """AWS, nginx and HAProxy keep theirs for 60 s: who closes second never closes under a request."""
     assert ServeSettings.load({}).idle_timeout > 60
+
+
+def test_workers_are_told_the_limits_that_were_set_and_no_others(monkeypatch: pytest.MonkeyPatch, config: Path) -> None:
+    assert json.loads(ServeSettings.load({}).handler) == {}
+    monkeypatch.setenv("SWINSERVE_DECODE_SECONDS", "2.5")
+    config.write_text("decode_memory_mb = 300\nmax_images = 5\n")
+    handler = ServeSettings.load({"formats": "gif,png", "max_pixels": 1000, "max_frames": 3}, config).handler
+    assert json.loads(handler) == {
+        "formats": ["GIF", "PNG"],
+        "max_pixels": 1000,
+        "max_frames": 3,
+        "decode_seconds": 2.5,
+        "decode_memory_mb": 300,
+    }

@@ -244,3 +244,12 @@ def test_free_ports_are_different_and_free() -> None:
     for port in ports:
         with socket.socket() as free:
             free.bind(("127.0.0.1", port))
+
+
+async def test_its_workers_inherit_what_the_gateway_was_told(started: Started) -> None:
+    torchserve = started.make('echo "handler $SWINSERVE_HANDLER"')
+    torchserve._handler = '{"max_frames": 3}'
+    with capture_logs():
+        await torchserve.start()
+        await torchserve.wait()
+    assert torchserve.tail == 'handler {"max_frames": 3}'

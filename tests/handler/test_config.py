@@ -41,6 +41,14 @@ def test_a_full_section_is_parsed() -> None:
         ({"threads": True}, "threads must be"),
         ({"max_pixels": 0}, "max_pixels must be a whole number from 1 up"),
         ({"scaled_decode": 1}, "scaled_decode must be true or false, not 1"),
+        ({"formats": ["HEIC"]}, "formats must be some of JPEG, PNG, WEBP, GIF, BMP, TIFF, not"),
+        ({"formats": []}, "formats must be some of"),
+        ({"formats": "PNG"}, "formats must be some of"),
+        ({"max_frames": 0}, "max_frames must be a whole number from 1 up"),
+        ({"decode_seconds": 0}, "decode_seconds must be a number above 0, not 0"),
+        ({"decode_seconds": float("inf")}, "decode_seconds must be"),
+        ({"decode_seconds": "5"}, "decode_seconds must be"),
+        ({"decode_memory_mb": 0.5}, "decode_memory_mb must be a whole number from 1 up"),
     ],
 )
 def test_a_wrong_option_is_refused_by_name(section: dict[str, Any], complaint: str) -> None:

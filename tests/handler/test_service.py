@@ -80,14 +80,14 @@ def test_a_bug_in_decoding_spares_its_batch(
     loaded: service.Service, context: TorchServeContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [solo] = answers(loaded, [job_row(GOOD)], context)
-    honest = Decoder.picture
+    honest = Decoder.__call__
 
     def buggy(self: Decoder, data: bytes) -> Any:
         if data == OTHER:
             raise AssertionError("a bug")
         return honest(self, data)
 
-    monkeypatch.setattr(Decoder, "picture", buggy)
+    monkeypatch.setattr(Decoder, "__call__", buggy)
     [first, second] = answers(loaded, [job_row(OTHER), job_row(GOOD)], context)
     assert first.results[0].error.kind == job_pb2.Error.INTERNAL
     assert "a bug" not in first.results[0].error.message
@@ -253,3 +253,25 @@ def test_settings_that_cannot_be_met_are_fatal(
     with pytest.raises(RuntimeError, match=reason):
         service.handle(None, TorchServeContext(unpacked, settings))
     assert capsys.readouterr().out.count("SWINSERVE_FATAL ") == 1
+
+
+def test_what_the_gateway_was_told_wins_over_the_archive_on_the_raw_path_too(
+    unpacked: Path, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_service", None)
+    monkeypatch.setenv(service.HANDLER, '{"formats": ["GIF"], "max_frames": 2}')
+    context = TorchServeContext(unpacked, settings, REST)
+    assert service.handle(None, context) == []
+    animated = {"save_all": True, "append_images": [pictures.noise(), pictures.gradient()]}
+    bodies = [pictures.encoded(pictures.gradient(), kind) for kind in ("GIF", "PNG")]
+    bodies.append(pictures.encoded(pictures.gradient(), "GIF", **animated))
+    service.handle([{"body": body} for body in bodies], context)
+    assert [context.statuses.get(place, (200, ""))[0] for place in range(3)] == [200, 415, 413]
+
+
+def test_by_default_a_worker_takes_what_the_gateway_takes_by_default(
+    loaded: service.Service, context: TorchServeContext
+) -> None:
+    [answer] = answers(loaded, [job_row(pictures.encoded(pictures.gradient(), "GIF"))], context)
+    assert answer.results[0].error.kind == job_pb2.Error.UNSUPPORTED_TYPE
+    assert "JPEG, PNG, WEBP" in answer.results[0].error.message

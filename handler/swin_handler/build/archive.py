@@ -10,7 +10,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -207,9 +207,8 @@ def _model_config(options: Options) -> dict[str, Any]:
         batch_buckets=options.batch_buckets,
         scaled_decode=options.scaled_decode,
     )
-    section = {**asdict(handler), "batch_buckets": list(handler.batch_buckets)}
     workers = {"minWorkers": options.workers, "maxWorkers": options.workers, "batchSize": options.batch_size}
-    return {**workers, **_TORCHSERVE, **device, "handler": section}
+    return {**workers, **_TORCHSERVE, **device, "handler": handler.as_yaml()}
 
 
 def _write_texts(folder: Path, texts: Mapping[str, str]) -> None:
