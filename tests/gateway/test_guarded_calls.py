@@ -132,7 +132,7 @@ async def test_grpc_lets_in_by_token_and_scope(call: str, token: str | None, cod
     served = guarded()
     metadata = tuple(bearer(token, **{"x-request-id": "mine"}).items())
     async with served.grpc() as channel:
-        asked = asking(channel, call, metadata)
+        asked = asking(channel, call, metadata, refused=code is not grpc.StatusCode.OK)
         if code is grpc.StatusCode.OK:
             assert await asked
             return
@@ -148,23 +148,33 @@ async def test_grpc_lets_in_by_token_and_scope(call: str, token: str | None, cod
         assert counted(served, "grpc", scope, code.name.lower()) == 1
 
 
-async def asking(channel: grpc.aio.Channel, call: str, metadata: Any) -> Any:
-    """The answer to one call of each kind."""
+async def asking(channel: grpc.aio.Channel, call: str, metadata: Any, *, refused: bool) -> Any:
+    """The answer to one call of each kind.
+
+    refused: a stream then sends nothing; while it ends, grpc's client would make INTERNAL of its status
+    """
     stub = ClassifierStub(channel)
     if call == "classify":
         return await stub.Classify(ClassifyRequest(images=[Image(content=PNG)]), metadata=metadata)
     if call == "stream":
         requests = [ClassifyStreamRequest(id="1", image=Image(content=PNG))]
-        return [answer async for answer in stub.ClassifyStream(iter(requests), metadata=metadata)]
+        return [answer async for answer in stub.ClassifyStream(sent(requests, refused), metadata=metadata)]
     if call == "list":
         return await stub.ListModels(ListModelsRequest(), metadata=metadata)
     if call == "reflection":
         requests = [ServerReflectionRequest(list_services="")]
-        stream = ServerReflectionStub(channel).ServerReflectionInfo(iter(requests), metadata=metadata)
+        stream = ServerReflectionStub(channel).ServerReflectionInfo(sent(requests, refused), metadata=metadata)
         return [answer async for answer in stream]
     if call == "health":
         return await HealthStub(channel).Check(HealthCheckRequest(), metadata=metadata)
     return await channel.unary_unary("/swinserve.v1.Classifier/Nothing")(b"", metadata=metadata)
+
+
+async def sent(requests: list[Any], refused: bool) -> AsyncIterator[Any]:
+    if refused:
+        await asyncio.sleep(5)
+    for each in requests:
+        yield each
 
 
 def unpacked(status: Any, message: Any) -> Any:
