@@ -14,7 +14,9 @@ from swin_proto.worker.v1.job_pb2 import Answer, Job, Result, TopK
 def handle(rows, context):  # type: ignore[no-untyped-def]  # TorchServe's signature
     if rows is None:
         return []
-    entered_at, counts = time.monotonic(), [len(Job.FromString(bytes(row["job"])).images) for row in rows]
+    entered_at = time.monotonic()
+    jobs = [Job.FromString(bytes(row["job"] if "job" in row else row["body"])) for row in rows]
+    counts = [len(job.images) + len(job.shared_images) for job in jobs]
     return [_answer(count, entered_at, sum(counts)) for count in counts]
 
 

@@ -42,12 +42,12 @@ class Accepted:
     request_id: str
     trace: Trace = NO_TRACE
 
-    def job(self, image: bytes) -> Job:
+    def job(self) -> Job:
+        """For each of the images; it holds none."""
         return Job(
             contract_version=CONTRACT_VERSION,
             request_id=self.request_id,
             expires_at=self.deadline,
-            images=[image],
             top_k=self.options.top_k,
             min_score=self.options.min_score,
             embedding=self.options.embedding,

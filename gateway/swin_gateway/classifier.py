@@ -128,14 +128,14 @@ class Classifier:
         """
         options = Options(top_k=1).for_model(model.manifest)
         canary = Accepted(model=model, options=options, deadline=0, request_id="canary")  # 0: never expires
-        answer = await self._run(model, canary.job(image))
+        answer = await self._run(model, canary.job(), image)
         if answer.results[0].WhichOneof("outcome") != "top_k":
             log.error("canary failed", model=model.name, error=answer.results[0].error.message)
             raise InternalError
 
-    async def _run(self, model: ServedModel, job: Job) -> Answer:
+    async def _run(self, model: ServedModel, job: Job, image: bytes) -> Answer:
         """The worker's fitting answer; counts it as a sign of life here, where abandoned ones pass as well."""
-        answer = await self._workers.run(model.name, model.version, job)
+        answer = await self._workers.run(model.name, model.version, job, image)
         if why := misfit(answer, job, model.manifest):
             log.error("answer does not fit", why=why, model=model.name, request_id=job.request_id)
             raise InternalError
@@ -192,7 +192,7 @@ class Classifier:
 
     async def _one(self, accepted: Accepted, image: bytes, place: Place) -> Classified:
         """One admitted image; its failure is part of the result."""
-        model, deadline, job = accepted.model, accepted.deadline, accepted.job(image)
+        model, deadline, job = accepted.model, accepted.deadline, accepted.job()
         entered = time.monotonic()
         dispatched: float | None = None
 
@@ -202,14 +202,14 @@ class Classifier:
             nonlocal dispatched
             dispatched = time.monotonic()
             try:
-                answer = await self._run(model, job)
+                answer = await self._run(model, job, image)
             except WorkerLost:
                 model.admission.forget_rate()
                 if left or time.monotonic() >= deadline:
                     raise  # nobody waits for it any more
                 # To classify twice harms nobody. Not three times: the image itself may be what kills workers.
                 model.metrics.sent_again()
-                answer = await self._run(model, job)
+                answer = await self._run(model, job, image)
             model.metrics.batch(answer)
             return answer
 

@@ -39,11 +39,11 @@ WORKER_ERRORS: dict[int, type[ServingError]] = {
 
 
 def misfit(answer: Answer, job: Job, model: Manifest) -> str:
-    """Why `answer` is no answer to `job` that a worker of `model` may give, for the log; empty if it is one."""
+    """Why `answer` is none to one image of `job` that a worker of `model` may give, for the log; empty if it is one."""
     if answer.contract_version != CONTRACT_VERSION:
         return f"contract_version is {answer.contract_version}, not {CONTRACT_VERSION}"
-    if len(answer.results) != len(job.images):
-        return f"results: {len(answer.results)} for {len(job.images)} images"
+    if len(answer.results) != 1:
+        return f"results: {len(answer.results)} for one image"
     found = [result for result in answer.results if result.WhichOneof("outcome") == "top_k"]
     return next((reason for result in found if (reason := _misfit(result, job, model))), "")
 

@@ -16,6 +16,7 @@ from swin_gateway.calls import Calls
 from swin_gateway.classifier import Classifier
 from swin_gateway.errors import StartError
 from swin_gateway.guards import Guards
+from swin_gateway.image_memory import ImageMemory
 from swin_gateway.images import HeaderCheck
 from swin_gateway.java import find_java
 from swin_gateway.metrics import Metrics
@@ -59,10 +60,9 @@ class Service:
             log_level=settings.log_level,
             handler=settings.handler,
         )
+        self._image_memory = ImageMemory()
         self._workers = WorkerClient(
-            f"{self.torchserve.host}:{self.torchserve.grpc_port}",
-            max_message_bytes=hop_bytes,
-            key=self.torchserve.inference_key,
+            self.torchserve.rest_address, self._image_memory, key=self.torchserve.inference_key
         )
         models = [
             ServedModel(
@@ -103,6 +103,7 @@ class Service:
         self.http_port, self.grpc_port, self.metrics_port = self._ports.http, self._ports.grpc, self._ports.metrics
         self.metrics.build_info.info(_versions())
         await self.torchserve.start()
+        await self._image_memory.probe()
         await self.readiness.look()  # gRPC's health service says SERVING until it is told otherwise
         await self._ports.start()
         self._watch_task = asyncio.create_task(self.readiness.watch())
@@ -185,6 +186,7 @@ class Service:
             task.cancel()
             await asyncio.wait([task])
         await self._workers.close()
+        self._image_memory.close()
         await self.torchserve.stop()
         await asyncio.to_thread(self._tracing.close)
 

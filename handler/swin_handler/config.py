@@ -14,7 +14,7 @@ from typing import Any, Self
 from swin_handler.errors import BadArchive
 from swin_handler.tuning import Record
 
-CONTRACT_VERSION = 3
+CONTRACT_VERSION = 4
 """Version of the job and answer (job.proto); a test holds it equal to swin_proto.CONTRACT_VERSION."""
 SCHEMA_VERSION = 3
 """Version of the archive's layout, that is of swinserve.json."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from swin_handler.batch import Facts
@@ -16,9 +17,14 @@ from swin_handler.errors import BadJob, ImageError
 from swin_handler.request import Request
 from swin_handler.result import ActivationMaps, Result, wire
 
+CONTENT_TYPE = "application/x-swinserve-job"
+"""Of a request to TorchServe's REST whose body is a Job."""
+GATEWAY_PID = "SWINSERVE_PARENT_PID"
+"""Environment variable: whose memory shared images are in."""
+
 
 def parse(data: bytes) -> Request:
-    """Raises BadJob for bytes that are no Job and for another contract version."""
+    """Raises BadJob for bytes that are no Job, another contract version, and shared images that cannot be read."""
     messages = _messages()
     try:
         job = messages.Job.FromString(bytes(data))
@@ -30,7 +36,7 @@ def parse(data: bytes) -> Request:
             "build the archive again with the gateway's release"
         )
     return Request(
-        images=tuple(job.images),
+        images=(*job.images, *map(_shared, job.shared_images)),
         top_k=job.top_k,
         min_score=job.min_score,
         embedding=job.embedding,
@@ -43,9 +49,21 @@ def parse(data: bytes) -> Request:
 def image_count(data: bytes) -> int:
     """Images of a job that was refused, at least 1: its answer needs room for the error."""
     try:
-        return max(1, len(_messages().Job.FromString(bytes(data)).images))
+        job = _messages().Job.FromString(bytes(data))
+        return max(1, len(job.images) + len(job.shared_images))
     except Exception:  # noqa: BLE001 - it is being refused for this already
         return 1
+
+
+def _shared(image: Any) -> bytes:
+    try:
+        with Path(f"/proc/{os.environ[GATEWAY_PID]}/fd/{image.descriptor}").open("rb", buffering=0) as file:
+            content = file.read(image.size)
+    except (KeyError, OSError) as error:
+        raise BadJob(f"the image cannot be read where the gateway keeps it: {error}") from error
+    if len(content) != image.size:
+        raise BadJob(f"of the image, {len(content)} of {image.size} bytes are where the gateway keeps it")
+    return content
 
 
 def encode(results: Sequence[Result], facts: Facts, engine: Engine, *, compiles: int) -> bytes:

@@ -1,6 +1,7 @@
 """TorchServe's way in: `handle(None, context)` loads the model; `handle(rows, context)` answers one bytes per row.
 
-A row is {"job": bytes} from the gateway, or TorchServe's own {"body": bytes} / {"data": bytes}.
+A row is a job of the gateway's ({"body": bytes} of its content type; over gRPC {"job": bytes}), or TorchServe's own
+{"body": bytes} / {"data": bytes}.
 """
 
 from __future__ import annotations
@@ -95,7 +96,8 @@ class Service:
     def handle(self, rows: Sequence[Row], context: Context) -> list[bytes]:
         """One answer per row, in order."""
         facts = Facts(entered_at=time.monotonic())
-        requests = [_parse(row, self._abilities) for row in rows]
+        jobs = [_job(row, index, context) for index, row in enumerate(rows)]
+        requests = [_parse(row, data, self._abilities) for row, data in zip(rows, jobs, strict=True)]
         good = [request for request in requests if isinstance(request, Request)]
         results = iter(self._pipeline.classify(good, facts))
         outcomes = [next(results) if isinstance(request, Request) else request for request in requests]
@@ -105,8 +107,8 @@ class Service:
                 # it would drop the HTTP head (TorchServe 0.12, GRPCJob and RestJob).
                 context.set_response_header(index, "ts_stream_next", "false")
         return [
-            self._job_answer(row["job"], outcome, facts) if "job" in row else self._raw_answer(outcome, index, context)
-            for index, (row, outcome) in enumerate(zip(rows, outcomes, strict=True))
+            self._raw_answer(outcome, index, context) if data is None else self._job_answer(data, outcome, facts)
+            for index, (data, outcome) in enumerate(zip(jobs, outcomes, strict=True))
         ]
 
     def _job_answer(self, data: bytes, outcome: Outcome, facts: Facts) -> bytes:
@@ -191,9 +193,17 @@ def _device(settings: Mapping[str, Any], gpu: int | None) -> torch.device:
     return torch.device("cpu")
 
 
-def _parse(row: Row, abilities: Abilities) -> Request | ImageError:
+def _job(row: Row, index: int, context: Context) -> bytes | None:
+    """The gateway's job; None if the row is not of the gateway."""
+    if "body" in row and context.get_request_header(index, "content-type") == job.CONTENT_TYPE:
+        return bytes(row["body"])
+    return row.get("job")
+
+
+def _parse(row: Row, data: bytes | None, abilities: Abilities) -> Request | ImageError:
+    """data: of a job"""
     try:
-        request = job.parse(row["job"]) if "job" in row else raw.parse(row)
+        request = raw.parse(row) if data is None else job.parse(data)
         _refuse_impossible(request, abilities)
         return request
     except ImageError as error:

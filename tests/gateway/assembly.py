@@ -99,13 +99,15 @@ class FakeWorkers:
     def __post_init__(self) -> None:
         self.gate.set()
 
-    async def run(self, name: str, version: str, job: Job) -> Answer:
-        self.jobs.append(job)
+    async def run(self, name: str, version: str, job: Job, image: bytes) -> Answer:
+        sent = Job(images=[image])
+        sent.MergeFrom(job)
+        self.jobs.append(sent)
         self.asked.append((name, version))
         self.most_at_once = max(self.most_at_once, len(self.jobs) - self.finished)
         try:
             await self.gate.wait()
-            return self.reply(job)
+            return self.reply(sent)
         finally:
             self.finished += 1
 

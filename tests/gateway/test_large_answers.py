@@ -1,6 +1,6 @@
 """Maps of 1000 classes from TorchServe to the gateway and out to the caller, through every real channel and server.
 
-A shell script stands in for java and a gRPC server of our own for what it would run; the real one is tests/e2e's.
+A shell script stands in for java and an HTTP server of our own for what it would run; the real one is tests/e2e's.
 """
 
 from __future__ import annotations
@@ -16,19 +16,16 @@ import grpc
 import grpc.aio
 import httpx
 import pytest
+from starlette.responses import Response
 
 from swin_gateway.service import Service
 from swin_gateway.settings import ServeSettings
-from swin_proto.torchserve.inference_pb2 import PredictionResponse, PredictionsRequest
-from swin_proto.torchserve.inference_pb2_grpc import (
-    InferenceAPIsServiceServicer,
-    add_InferenceAPIsServiceServicer_to_server,
-)
 from swin_proto.v1.classifier_pb2 import ClassifyOptions, ClassifyRequest, ClassifyStreamRequest, Image
 from swin_proto.v1.classifier_pb2_grpc import ClassifierStub
 from swin_proto.worker.v1.job_pb2 import ActivationMaps, Job, TopK
 
 from .assembly import PNG, answer_to, result_to
+from .fake_torchserve import FakeTorchServe, answered
 from .samples import archive_of
 
 CLASSES, SIDE = 1000, 24
@@ -42,16 +39,13 @@ LARGE = archive_of(
 )
 
 
-class TorchServe(InferenceAPIsServiceServicer):
-    async def Predictions(self, request: PredictionsRequest, context: Any) -> PredictionResponse:  # noqa: N802
-        job = Job.FromString(request.input["job"])
-        classes = min(job.top_k, CLASSES)
-        changes: dict[str, Any] = {"top_k": TopK(indices=range(classes), scores=[1 / CLASSES] * classes)}
-        if job.class_activation_map:
-            data = MAPS[: classes * MAP_BYTES]
-            changes["activation_maps"] = ActivationMaps(height=SIDE, width=SIDE, data=data, right=1, bottom=1)
-        answer = answer_to(job, results=[result_to(job, **changes)])
-        return PredictionResponse(prediction=answer.SerializeToString())
+async def maps(job: Job) -> Response:
+    classes = min(job.top_k, CLASSES)
+    changes: dict[str, Any] = {"top_k": TopK(indices=range(classes), scores=[1 / CLASSES] * classes)}
+    if job.class_activation_map:
+        data = MAPS[: classes * MAP_BYTES]
+        changes["activation_maps"] = ActivationMaps(height=SIDE, width=SIDE, data=data, right=1, bottom=1)
+    return answered(answer_to(job, results=[result_to(job, **changes)]))
 
 
 def settings(folder: Path, **changes: Any) -> ServeSettings:
@@ -65,17 +59,14 @@ def settings(folder: Path, **changes: Any) -> ServeSettings:
 @contextlib.asynccontextmanager
 async def serving(folder: Path, **changes: Any) -> AsyncIterator[Service]:
     service = Service(settings(folder, **changes), [LARGE], asyncio.Event())
-    below = grpc.aio.server(options=[("grpc.max_send_message_length", -1)])
-    add_InferenceAPIsServiceServicer_to_server(TorchServe(), below)
-    below.add_insecure_port(f"{service.torchserve.host}:{service.torchserve.grpc_port}")
-    try:
-        await below.start()
-        await service.start()
-        await service.wait_ready()
-        yield service
-    finally:
-        await service.close()
-        await below.stop(0)
+    path = Path(service.torchserve.rest_address.removeprefix("unix:"))
+    async with FakeTorchServe(maps).listening(path):
+        try:
+            await service.start()
+            await service.wait_ready()
+            yield service
+        finally:
+            await service.close()
 
 
 @pytest.fixture

@@ -1,123 +1,193 @@
-"""The real WorkerClient in front of a small real server that speaks TorchServe's Predictions."""
+"""The real WorkerClient in front of a small real server that speaks TorchServe's REST."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator
+from pathlib import Path
 
-import grpc
-import grpc.aio
 import pytest
+from starlette.responses import Response
 from structlog.testing import capture_logs
 
 from swin_gateway.errors import InternalError, WorkerLost
-from swin_gateway.torchserve import free_ports
-from swin_gateway.worker import WorkerClient
-from swin_proto.torchserve.inference_pb2 import PredictionResponse, PredictionsRequest
-from swin_proto.torchserve.inference_pb2_grpc import (
-    InferenceAPIsServiceServicer,
-    add_InferenceAPIsServiceServicer_to_server,
-)
+from swin_gateway.image_memory import SHARED_FROM, ImageMemory
+from swin_gateway.worker import CONTENT_TYPE, WorkerClient
+from swin_handler import job as handler_job
 from swin_proto.worker.v1.job_pb2 import Answer, Job
 
-from .assembly import PNG, answer_to, until
+from .assembly import PNG, until
+from .fake_torchserve import FakeTorchServe, answer_to, answered, classes, images_of
 
-JOB = Job(request_id="r-1", images=[PNG], top_k=3)
-MAX_BYTES = 100_000
-
-
-class TorchServe(InferenceAPIsServiceServicer):
-    def __init__(self) -> None:
-        self.requests: list[PredictionsRequest] = []
-        self.predict: Callable[[Any], Awaitable[bytes]] = self.answer
-        self.server = grpc.aio.server()
-        add_InferenceAPIsServiceServicer_to_server(self, self.server)
-
-    async def Predictions(self, request: PredictionsRequest, context: Any) -> PredictionResponse:  # noqa: N802
-        self.requests.append(request)
-        return PredictionResponse(prediction=await self.predict(context))
-
-    async def answer(self, context: Any) -> bytes:
-        return answer_to(Job.FromString(self.requests[-1].input["job"]), backend="the worker").SerializeToString()
+JOB = Job(request_id="r-1", top_k=3)
+LARGE = bytes(range(256)) * (SHARED_FROM // 256)
 
 
 @pytest.fixture
-async def torchserve() -> AsyncIterator[TorchServe]:
-    fake = TorchServe()
-    yield fake
-    await fake.server.stop(0)
+async def memory() -> AsyncIterator[ImageMemory]:
+    memory = ImageMemory()
+    await memory.probe()
+    yield memory
+    memory.close()
 
 
 @pytest.fixture
-async def workers(torchserve: TorchServe) -> AsyncIterator[WorkerClient]:
-    port = torchserve.server.add_insecure_port("127.0.0.1:0")
-    await torchserve.server.start()
-    client = WorkerClient(f"127.0.0.1:{port}", max_message_bytes=MAX_BYTES)
+async def torchserve(tmp_path: Path) -> AsyncIterator[FakeTorchServe]:
+    fake = FakeTorchServe()
+    async with fake.listening(tmp_path / "sock"):
+        yield fake
+
+
+@pytest.fixture
+async def workers(torchserve: FakeTorchServe, memory: ImageMemory, tmp_path: Path) -> AsyncIterator[WorkerClient]:
+    client = WorkerClient(f"unix:{tmp_path}/sock", memory, key=lambda: "secret")
     yield client
     await client.close()
 
 
-async def test_a_job_travels_whole_and_so_does_its_answer(torchserve: TorchServe, workers: WorkerClient) -> None:
-    answer = await workers.run("digits", "1.0", JOB)
+async def test_a_job_travels_whole_and_so_does_its_answer(torchserve: FakeTorchServe, workers: WorkerClient) -> None:
+    answer = await workers.run("digits", "1.0", JOB, PNG)
     assert isinstance(answer, Answer)
     assert answer.backend == "the worker"
-    (request,) = torchserve.requests
-    assert (request.model_name, request.model_version) == ("digits", "1.0")
-    assert Job.FromString(request.input["job"]) == JOB
+    (received,) = torchserve.received
+    assert received.path == "/predictions/digits/1.0"
+    assert received.headers["authorization"] == "Bearer secret"
+    assert received.headers["content-type"] == CONTENT_TYPE == handler_job.CONTENT_TYPE
+    assert received.job == Job(request_id="r-1", top_k=3, images=[PNG])
+    assert Job(request_id="r-1", top_k=3) == JOB
 
 
-@pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE])
-async def test_whatever_torchserve_refuses_is_a_lost_worker_and_logged(
-    torchserve: TorchServe, workers: WorkerClient, code: grpc.StatusCode
+async def test_a_large_image_is_read_where_it_is_by_whoever_answers(
+    torchserve: FakeTorchServe, workers: WorkerClient
 ) -> None:
-    async def refuse(context: Any) -> bytes:
-        await context.abort(code, "Worker died.")
-        raise AssertionError("abort raises")
+    seen: list[bytes] = []
 
-    torchserve.predict = refuse
+    async def look(job: Job) -> Response:
+        seen.extend(job.images)
+        return answered(answer_to(job))
+
+    torchserve.reply = look
+    await asyncio.gather(*(workers.run("digits", "1.0", JOB, LARGE + bytes([number])) for number in range(10)))
+    assert sorted(seen) == [LARGE + bytes([number]) for number in range(10)]
+    assert all(not received.job.images for received in torchserve.received)
+
+
+async def test_without_memory_that_workers_can_read_every_image_is_sent(
+    torchserve: FakeTorchServe, tmp_path: Path
+) -> None:
+    client = WorkerClient(f"unix:{tmp_path}/sock", ImageMemory())
+    await client.run("digits", "1.0", JOB, LARGE)
+    assert list(torchserve.received[0].job.images) == images_of(torchserve.received[0].job) == [LARGE]
+    await client.close()
+
+
+@pytest.mark.parametrize("status", [400, 404, 500, 503, 507])
+async def test_whatever_torchserve_refuses_is_a_lost_worker_and_logged(
+    torchserve: FakeTorchServe, workers: WorkerClient, status: int
+) -> None:
+    async def refuse(job: Job) -> Response:
+        return Response("Worker died.", status)
+
+    torchserve.reply = refuse
     with capture_logs() as logs, pytest.raises(WorkerLost) as lost:
-        await workers.run("digits", "1.0", JOB)
+        await workers.run("digits", "1.0", JOB, PNG)
     assert "Worker died" not in lost.value.message
-    assert (logs[0]["code"], logs[0]["details"], logs[0]["request_id"]) == (code.name, "Worker died.", "r-1")
+    assert (logs[0]["status"], logs[0]["details"], logs[0]["request_id"]) == (status, "Worker died.", "r-1")
+    torchserve.reply = classes
+    assert await workers.run("digits", "1.0", JOB, PNG)
 
 
-async def test_an_answer_that_is_not_our_handlers_is_internal(torchserve: TorchServe, workers: WorkerClient) -> None:
-    async def text(context: Any) -> bytes:
-        return b'{"two": 0.9}'
+async def test_an_answer_that_is_not_our_handlers_is_internal(
+    torchserve: FakeTorchServe, workers: WorkerClient
+) -> None:
+    async def text(job: Job) -> Response:
+        return Response('{"two": 0.9}')
 
-    torchserve.predict = text
+    torchserve.reply = text
     with capture_logs() as logs, pytest.raises(InternalError):
-        await workers.run("digits", "1.0", JOB)
+        await workers.run("digits", "1.0", JOB, PNG)
     assert logs[0]["event"] == "unreadable answer"
 
 
-async def test_a_server_that_ends_under_a_job_loses_it(torchserve: TorchServe, workers: WorkerClient) -> None:
-    async def hang(context: Any) -> bytes:
+async def test_what_is_no_http_loses_the_job(memory: ImageMemory, tmp_path: Path) -> None:
+    async def nonsense(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"nonsense\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_unix_server(nonsense, tmp_path / "sock")
+    client = WorkerClient(f"unix:{tmp_path}/sock", memory)
+    with capture_logs() as logs, pytest.raises(WorkerLost):
+        await client.run("digits", "1.0", JOB, PNG)
+    assert "no HTTP" in logs[0]["details"]
+    await client.close()
+    server.close()
+
+
+async def test_a_server_that_ends_under_a_job_loses_it(memory: ImageMemory, tmp_path: Path) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_unix_server(hang_up, tmp_path / "sock")
+    client = WorkerClient(f"unix:{tmp_path}/sock", memory)
+    for _ in range(3):
+        with capture_logs(), pytest.raises(WorkerLost):
+            await client.run("digits", "1.0", JOB, PNG)
+    await client.close()
+    server.close()
+
+
+async def test_closing_loses_what_is_under_way(torchserve: FakeTorchServe, workers: WorkerClient) -> None:
+    async def hang(job: Job) -> Response:
         await asyncio.sleep(60)
         raise AssertionError("ended before")
 
-    torchserve.predict = hang
-    task = asyncio.create_task(workers.run("digits", "1.0", JOB))
-    await until(lambda: torchserve.requests)
-    await torchserve.server.stop(0)
+    torchserve.reply = hang
+    task = asyncio.create_task(workers.run("digits", "1.0", JOB, PNG))
+    await until(lambda: torchserve.received)
+    await workers.close()
     with capture_logs(), pytest.raises(WorkerLost):
         await task
 
 
-async def test_a_job_waits_for_a_torchserve_that_is_still_starting(torchserve: TorchServe) -> None:
-    (port,) = free_ports(1)
-    client = WorkerClient(f"127.0.0.1:{port}", max_message_bytes=MAX_BYTES)
-    task = asyncio.create_task(client.run("digits", "1.0", JOB))
+async def test_a_job_waits_for_a_torchserve_that_is_still_starting(memory: ImageMemory, tmp_path: Path) -> None:
+    client = WorkerClient(f"unix:{tmp_path}/sock", memory)
+    task = asyncio.create_task(client.run("digits", "1.0", JOB, PNG))
     await asyncio.sleep(0.1)
     assert not task.done()
-    torchserve.server.add_insecure_port(f"127.0.0.1:{port}")
-    await torchserve.server.start()
-    assert (await asyncio.wait_for(task, 5)).backend == "the worker"
+    async with FakeTorchServe().listening(tmp_path / "sock"):
+        assert (await asyncio.wait_for(task, 5)).backend == "the worker"
+        await client.close()
+
+
+async def test_it_waits_no_longer_than_the_service_runs(memory: ImageMemory, tmp_path: Path) -> None:
+    client = WorkerClient(f"unix:{tmp_path}/sock", memory)
+    task = asyncio.create_task(client.run("digits", "1.0", JOB, PNG))
+    await asyncio.sleep(0.1)
     await client.close()
-
-
-async def test_a_message_over_the_limit_is_not_sent(torchserve: TorchServe, workers: WorkerClient) -> None:
     with capture_logs(), pytest.raises(WorkerLost):
-        await workers.run("digits", "1.0", Job(images=[b"x" * (MAX_BYTES + 1)]))
-    assert not torchserve.requests
+        await asyncio.wait_for(task, 5)
+
+
+async def test_one_connection_serves_one_job_after_another(torchserve: FakeTorchServe, workers: WorkerClient) -> None:
+    for _ in range(5):
+        await workers.run("digits", "1.0", JOB, PNG)
+    assert len(workers._idle) == 1
+    await asyncio.gather(*(workers.run("digits", "1.0", JOB, PNG) for _ in range(4)))
+    assert len(workers._idle) == 4
+
+
+async def test_over_tcp_where_there_are_no_unix_sockets(memory: ImageMemory) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        body = answer_to(Job.FromString(await reader.readexactly(length))).SerializeToString()
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    client = WorkerClient(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", memory)
+    assert (await client.run("digits", "1.0", JOB, PNG)).results
+    await client.close()
+    server.close()

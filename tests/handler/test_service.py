@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from swin_handler import raw, service
+from swin_handler import job, raw, service
 from swin_handler.config import CONTRACT_VERSION
 from swin_handler.decode import Decoder
 from swin_proto.worker.v1 import job_pb2
@@ -33,8 +34,8 @@ def loaded(unpacked: Path, settings: dict[str, Any]) -> service.Service:
 
 
 def job_row(*images: bytes, version: int = CONTRACT_VERSION, **options: Any) -> dict[str, bytes]:
-    job = job_pb2.Job(contract_version=version, images=images, **{"top_k": 3, **options})
-    return {"job": bytearray(job.SerializeToString())}
+    sent = job_pb2.Job(contract_version=version, images=images, **{"top_k": 3, **options})
+    return {"job": bytearray(sent.SerializeToString())}
 
 
 def answers(
@@ -117,13 +118,62 @@ def test_another_contract_version_is_refused_naming_both(
 ) -> None:
     [answer] = answers(loaded, [job_row(*[GOOD] * images, version=7)], context)
     assert [result.error.kind for result in answer.results] == [job_pb2.Error.BAD_JOB] * max(1, images)
-    assert "contract version 7, this worker 3" in answer.results[0].error.message
+    assert f"contract version 7, this worker {CONTRACT_VERSION}" in answer.results[0].error.message
     assert answer.contract_version == CONTRACT_VERSION
 
 
 def test_bytes_that_are_no_job_are_refused_alone(loaded: service.Service, context: TorchServeContext) -> None:
     bad, good = answers(loaded, [{"job": b"\xff\xff\xff"}, job_row(GOOD)], context)
     assert bad.results[0].error.kind == job_pb2.Error.BAD_JOB
+    assert good.results[0].WhichOneof("outcome") == "top_k"
+
+
+def test_a_job_is_known_over_rest_by_its_content_type(
+    loaded: service.Service, unpacked: Path, settings: dict[str, Any]
+) -> None:
+    body = {"body": job_row(GOOD)["job"]}
+    context = TorchServeContext(unpacked, settings, REST | {"content-type": job.CONTENT_TYPE})
+    [answer] = answers(loaded, [body], context)
+    assert answer.results[0].WhichOneof("outcome") == "top_k"
+    context = TorchServeContext(unpacked, settings, REST | {"content-type": "application/octet-stream"})
+    assert json.loads(loaded.handle([body], context)[0])["type"] == "UNSUPPORTED_TYPE"
+
+
+@pytest.fixture
+def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[job_pb2.SharedImage]:
+    """GOOD, where this process as the gateway keeps it; something else follows."""
+    descriptor = os.memfd_create("image")
+    os.write(descriptor, GOOD + b"of an earlier, longer image")
+    monkeypatch.setenv(job.GATEWAY_PID, str(os.getpid()))
+    yield job_pb2.SharedImage(descriptor=descriptor, size=len(GOOD))
+    os.close(descriptor)
+
+
+def test_shared_images_are_read_where_the_gateway_keeps_them(
+    loaded: service.Service, context: TorchServeContext, shared: job_pb2.SharedImage
+) -> None:
+    [sent] = answers(loaded, [job_row(OTHER, GOOD)], context)
+    [read] = answers(loaded, [job_row(OTHER, shared_images=[shared])], context)
+    assert results(read) == results(sent)
+
+
+@pytest.mark.parametrize("trouble", ["no such descriptor", "cut short", "no gateway"])
+def test_shared_images_that_cannot_be_read_are_refused_alone(
+    loaded: service.Service,
+    context: TorchServeContext,
+    shared: job_pb2.SharedImage,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: str,
+) -> None:
+    if trouble == "no such descriptor":
+        shared.descriptor = 999_999
+    elif trouble == "cut short":
+        shared.size += 1000
+    else:
+        monkeypatch.delenv(job.GATEWAY_PID)
+    bad, good = answers(loaded, [job_row(shared_images=[shared] * 2), job_row(GOOD)], context)
+    assert [result.error.kind for result in bad.results] == [job_pb2.Error.BAD_JOB] * 2
+    assert "where the gateway keeps it" in bad.results[0].error.message
     assert good.results[0].WhichOneof("outcome") == "top_k"
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Job(_message.Message):
-    __slots__ = ("contract_version", "request_id", "expires_at", "images", "top_k", "min_score", "embedding", "class_activation_map")
+    __slots__ = ("contract_version", "request_id", "expires_at", "images", "top_k", "min_score", "embedding", "class_activation_map", "shared_images")
     CONTRACT_VERSION_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
@@ -17,6 +17,7 @@ class Job(_message.Message):
     MIN_SCORE_FIELD_NUMBER: _ClassVar[int]
     EMBEDDING_FIELD_NUMBER: _ClassVar[int]
     CLASS_ACTIVATION_MAP_FIELD_NUMBER: _ClassVar[int]
+    SHARED_IMAGES_FIELD_NUMBER: _ClassVar[int]
     contract_version: int
     request_id: str
     expires_at: float
@@ -25,7 +26,16 @@ class Job(_message.Message):
     min_score: float
     embedding: bool
     class_activation_map: bool
-    def __init__(self, contract_version: _Optional[int] = ..., request_id: _Optional[str] = ..., expires_at: _Optional[float] = ..., images: _Optional[_Iterable[bytes]] = ..., top_k: _Optional[int] = ..., min_score: _Optional[float] = ..., embedding: bool = ..., class_activation_map: bool = ...) -> None: ...
+    shared_images: _containers.RepeatedCompositeFieldContainer[SharedImage]
+    def __init__(self, contract_version: _Optional[int] = ..., request_id: _Optional[str] = ..., expires_at: _Optional[float] = ..., images: _Optional[_Iterable[bytes]] = ..., top_k: _Optional[int] = ..., min_score: _Optional[float] = ..., embedding: bool = ..., class_activation_map: bool = ..., shared_images: _Optional[_Iterable[_Union[SharedImage, _Mapping]]] = ...) -> None: ...
+
+class SharedImage(_message.Message):
+    __slots__ = ("descriptor", "size")
+    DESCRIPTOR_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    descriptor: int
+    size: int
+    def __init__(self, descriptor: _Optional[int] = ..., size: _Optional[int] = ...) -> None: ...
 
 class Answer(_message.Message):
     __slots__ = ("contract_version", "results", "entered_at", "decode_seconds", "inference_seconds", "batch_size", "padded_size", "worker_pid", "backend", "dtype", "engine_note", "compiles")
