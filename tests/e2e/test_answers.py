@@ -139,4 +139,4 @@ def test_the_documentation_page_needs_nothing_from_outside(shared: Running) -> N
     page = get(f"{shared.http}/docs")
     assert "https://" not in page
     assert "http://" not in page
-    assert "/static-offline-docs/swagger-ui-bundle.js" in page
+    assert "static-offline-docs/swagger-ui-bundle.js" in page
