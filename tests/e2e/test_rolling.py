@@ -13,7 +13,7 @@ import pytest
 ROLLING = Path(__file__).resolve().parents[2] / "loadtests" / "rolling.py"
 
 
-@pytest.mark.parametrize("calls", [600, pytest.param(6000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("calls", [200, pytest.param(6000, marks=pytest.mark.slow)])
 def test_no_call_fails_while_instances_are_restarted(calls: int) -> None:
     if not os.environ.get("CI") and not shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin"):
         pytest.skip("haproxy is not installed")

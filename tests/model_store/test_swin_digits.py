@@ -89,9 +89,10 @@ def test_the_split_is_fixed_and_disjoint(training) -> None:
     assert METRICS["split"] == {"seed": 0, "train": 1144, "validation": 203, "test": 450}
 
 
-def test_the_maps_of_digits_speak_for_the_paper_not_for_the_strokes(training, outputs) -> None:
+@pytest.mark.parametrize("count", [90, pytest.param(450, marks=pytest.mark.slow)])
+def test_the_maps_of_digits_speak_for_the_paper_not_for_the_strokes(training, outputs, count: int) -> None:
     """What docs/reference/models.md says of them; `-s` prints the figure."""
-    digits = training.split_digits()["test"].digits
+    digits = training.split_digits()["test"].digits[:count]
     plain = training.VARIANTS["dark-on-light"]
     look = training.random_look(len(digits), plain.paint, plain.looseness, torch.Generator().manual_seed(0))
     pictures = training.render(digits, look, plain.height, plain.width)  # (B, 3, H, W), dark ink
