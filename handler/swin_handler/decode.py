@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image, PngImagePlugin
 
-from swin_handler import memory, picture, tiff
+from swin_handler import memory, picture, tiff, webp
 from swin_handler.encoded_file import EncodedFile
 from swin_handler.errors import TooLarge, Undecodable, UnsupportedType
 from swin_handler.limits import UNLIMITED, Limits
@@ -94,6 +94,8 @@ class Decoder:
             def wait_for_memory(stored: Size) -> None:
                 size = memory.needed(image, file, kind=kind, stored=stored, resized=self._resize.resized(stored))
                 self._check_memory(size)
+                # Hardly any file has so large tables: it is not refused for them, but large ones take turns.
+                size += webp.tables(data, *stored) if kind == "WEBP" else 0
                 held.enter_context(self._limits.memory.take(size))
 
             return picture.read(image, self._resize.enough, wait_for_memory)

@@ -38,7 +38,8 @@ class MemoryBudget:
 
     @contextmanager
     def take(self, size: int) -> Iterator[None]:
-        """Waits until `size` bytes, `total` at most, are left."""
+        """Waits until `size` bytes are left; who asks for more than all gets all, and is alone."""
+        size = min(size, self.total)
         with self._freed:
             self._freed.wait_for(lambda: size <= self._left)
             self._left -= size

@@ -50,6 +50,7 @@ def images() -> dict[str, bytes]:
         "webp": _encoded(small, "WEBP"),
         "lossless webp": _encoded(alpha, "WEBP", lossless=True),
         "animated webp": _animated(small, "WEBP"),
+        "webp of many codes": webp_of_many_codes(16),
         "gif": _encoded(small, "GIF"),
         "animated gif": _animated(small, "GIF"),
         "bmp": _encoded(small, "BMP"),
@@ -84,6 +85,23 @@ def many_scans(progressive: bytes, count: int) -> bytes:
     """A progressive JPEG with its last scan over and over, which libjpeg goes through each time."""
     at = progressive.rindex(b"\xff\xda")
     return progressive[:at] + progressive[at:-2] * count + progressive[-2:]
+
+
+def webp_of_many_codes(edge: int) -> bytes:
+    """A lossless WebP with five Huffman codes for each 4×4 pixels, of 20 bits as a file, of 6 KiB as tables.
+
+    edge: of the picture; 1024 for all the groups of codes that there can be
+    """
+    tiles = (edge // 4) ** 2
+    # Bits as they lie in the file, lowest first; as specified in RFC 9649, 3.4 to 3.7.
+    header = f"{0x2F:08b}"[::-1] + f"{edge - 1:014b}"[::-1] * 2 + "0000"
+    all_of_8_bits = "0" + "0001" + "000" * 2 + "100" + "000" * 8 + "100" + "0" + "1" * 256
+    one_of_no_bits = "1000"
+    numbers = "".join(f"{tile & 255:08b}{tile >> 8:08b}" for tile in range(tiles))  # green and red: the group of a tile
+    groups = "0" + all_of_8_bits + "0" * 24 + all_of_8_bits + one_of_no_bits * 3 + numbers
+    bits = header + "001" + "000" + groups + one_of_no_bits * 5 * tiles
+    body = int(bits[::-1], 2).to_bytes(len(bits) // 16 * 2 + 2, "little")
+    return b"RIFF" + struct.pack("<I", 12 + len(body)) + b"WEBPVP8L" + struct.pack("<I", len(body)) + body
 
 
 def rle_bmp(width: int = 9, height: int = 5) -> bytes:
