@@ -17,7 +17,7 @@ from PIL import Image, PngImagePlugin
 
 from swin_handler import memory, picture, tiff, webp
 from swin_handler.encoded_file import EncodedFile
-from swin_handler.errors import TooLarge, Undecodable, UnsupportedType
+from swin_handler.errors import ImageError, TooLarge, Undecodable, UnsupportedType
 from swin_handler.limits import UNLIMITED, Limits
 from swin_handler.picture import Picture, Size
 from swin_handler.region import Region
@@ -69,16 +69,24 @@ class Decoder:
 
     def __call__(self, data: bytes) -> Decoded:
         with ExitStack() as held:
-            read = self._read(data, held)
             try:
-                return Decoded(*self._resize(read))
-            except ValueError as error:
-                raise Undecodable(f"the image cannot be resized for the model: {error}") from error
+                return self._decode(data, held)
+            except ImageError as error:
+                # What led to it holds the picture, perhaps decoded in part, and would until a whole batch is answered.
+                error.__cause__ = error.__context__ = None
+                raise error.with_traceback(None) from None
 
     def picture(self, data: bytes) -> Picture:
         """The first frame, opaque; a large JPEG reduced, to twice what the model needs at least."""
         with ExitStack() as held:
             return self._read(data, held)
+
+    def _decode(self, data: bytes, held: ExitStack) -> Decoded:
+        read = self._read(data, held)
+        try:
+            return Decoded(*self._resize(read))
+        except ValueError as error:
+            raise Undecodable(f"the image cannot be resized for the model: {error}") from error
 
     def _read(self, data: bytes, held: ExitStack) -> Picture:
         """held: the memory it takes is given back with it"""

@@ -5,6 +5,7 @@ import io
 import resource
 import struct
 import time
+import traceback
 import warnings
 import zlib
 
@@ -343,3 +344,16 @@ def test_exif_of_more_than_a_megabyte_is_refused(decoder: Decoder, kind: str) ->
         data = pictures.encoded(pictures.gradient(), kind, exif=exif)
     with pytest.raises(TooLarge, match="EXIF; leave it out"):
         decoder(data)
+
+
+def test_an_image_s_error_does_not_keep_the_image(decoder: Decoder) -> None:
+    """Eight bombs cut off before their end would keep what was decoded of them, beside the budget of memory."""
+    with pytest.raises(Undecodable) as refusal:
+        decoder(pictures.encoded(pictures.noise(), "PNG")[:5000])
+    error = refusal.value
+    assert error.__cause__ is None
+    assert error.__context__ is None
+    frames = [frame for frame, _line in traceback.walk_tb(error.__traceback__)]
+    held = [value for frame in frames for value in frame.f_locals.values()]
+    assert held
+    assert not any(isinstance(value, Image.Image | picture.Picture) for value in held)

@@ -84,6 +84,19 @@ def test_an_image_that_takes_more_than_all_of_it_is_refused_and_says_so() -> Non
         tight(data)
 
 
+def test_what_a_large_image_took_is_given_back_to_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """glibc would keep it for the thread; threads that took turns would keep many times the budget."""
+    trimmed: list[int] = []
+    monkeypatch.setattr(memory, "_malloc_trim", lambda: trimmed.append)
+    budget = MemoryBudget(2**30)
+    with budget.take(2**20):
+        pass
+    assert trimmed == []
+    with pytest.raises(ZeroDivisionError), budget.take(2**27):
+        raise ZeroDivisionError
+    assert trimmed == [0]
+
+
 def needed(data: bytes, kind: str, *, stored: tuple[int, int]) -> int:
     file = EncodedFile(data, is_jpeg=kind == "JPEG", seconds=60)
     image = Image.open(file, formats=(kind,))
