@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 from PIL import Image, PngImagePlugin
+from PIL.TiffImagePlugin import TiffImageFile
 
 from swin_handler import memory, picture, tiff, webp
 from swin_handler.encoded_file import EncodedFile
@@ -116,8 +117,11 @@ class Decoder:
 
     def _check(self, image: Image.Image, kind: str) -> None:
         self._check_size(*image.size)
-        if kind == "TIFF":
+        if isinstance(image, TiffImageFile):
             tiff.check_compression(image.info["compression"])
+            width, height = tiff.covered(image)
+            if width * height > self._max_pixels:
+                raise TooLarge(self._too_large(f"the tiles of the image are {width}×{height} together and have"))
         elif (frames := getattr(image, "n_frames", 1)) > self._limits.max_frames:
             raise TooLarge(f"the image has {frames} frames, more than {self._limits.max_frames}; send one of them")
 

@@ -13,7 +13,9 @@ from functools import cache
 
 from PIL.Image import Image
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
+from swin_handler import tiff
 from swin_handler.encoded_file import EncodedFile
 from swin_handler.picture import Size
 
@@ -62,7 +64,8 @@ def needed(image: Image, file: EncodedFile, *, kind: str, stored: Size, resized:
 
     stored: its size in the file, which that of `image` may be a reduction of
     """
-    bytes_ = _BYTES_A_PIXEL[kind] * _pixels(image.size) + _BYTES_A_RESIZED_PIXEL * _pixels(resized)
+    loaded = tiff.covered(image) if isinstance(image, TiffImageFile) else image.size
+    bytes_ = _BYTES_A_PIXEL[kind] * _pixels(loaded) + _BYTES_A_RESIZED_PIXEL * _pixels(resized)
     if isinstance(image, JpegImageFile) and _is_held_whole(image, file):
         bytes_ += _BYTES_A_COEFFICIENT * image.layers * _pixels(stored)
     return bytes_

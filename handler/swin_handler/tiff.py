@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import struct
 
+from PIL.TiffImagePlugin import ROWSPERSTRIP, TiffImageFile
+
 from swin_handler.errors import TooLarge, UnsupportedType
+from swin_handler.picture import Size
+
+TILEWIDTH, TILELENGTH = 322, 323
 
 COMPRESSIONS = frozenset(
     {"raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "jpeg", "tiff_ccitt", "group3", "group4"}
@@ -42,3 +48,21 @@ def check_compression(name: str) -> None:
     """name: Pillow's. Raises UnsupportedType."""
     if name not in COMPRESSIONS:
         raise UnsupportedType(f"TIFF images compressed by {name} are not taken; convert it to LZW or none")
+
+
+def covered(image: TiffImageFile) -> Size:
+    """The size of all its tiles or strips together, which are decoded whole, however little of them is in the image.
+
+    Raises ValueError or TypeError where they have none.
+    """
+    width, height = image.size
+    tile_width, tile_height = (image.tag_v2.get(tag) for tag in (TILEWIDTH, TILELENGTH))
+    if tile_width is None or tile_height is None:
+        tile_width, tile_height = width, min(height, image.tag_v2.get(ROWSPERSTRIP, height))
+    return _rounded_up(width, tile_width), _rounded_up(height, tile_height)
+
+
+def _rounded_up(length: int, tile: object) -> int:
+    if not isinstance(tile, int) or tile <= 0:
+        raise ValueError(f"a tile of {tile!r}")
+    return math.ceil(length / tile) * tile

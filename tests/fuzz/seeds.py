@@ -58,6 +58,7 @@ def images() -> dict[str, bytes]:
         "tiff": _encoded(small, "TIFF"),
         "lzw tiff": _encoded(small, "TIFF", compression="tiff_lzw"),
         "jpeg tiff": _encoded(small, "TIFF", compression="jpeg"),
+        "tiled tiff": tiled_tiff(10, 16),
         "many-paged tiff": _animated(small, "TIFF"),
         "16-bit tiff": _encoded(grey16, "TIFF"),
     }
@@ -75,6 +76,7 @@ def hostile() -> dict[str, bytes]:
         "jpeg of two frames": _second_frame(good["jpeg"]),
         "jpeg of 200 scans": many_scans(good["progressive jpeg"], 200),
         "tiff of a million strips": _strips(good["tiff"], 2**20),
+        "tiff of a large tile": tiled_tiff(10, 1024),
         "tiff that is its own next page": _ring(good["tiff"]),
         "webp of a large canvas": good["animated webp"][:24] + b"\xff\x3f\x00\xff\x3f\x00" + good["animated webp"][30:],
         "gif of a large frame": good["gif"][:6] + struct.pack("<HH", 65535, 65535) + good["gif"][10:],
@@ -104,6 +106,19 @@ def webp_of_many_codes(edge: int) -> bytes:
     return b"RIFF" + struct.pack("<I", 12 + len(body)) + b"WEBPVP8L" + struct.pack("<I", len(body)) + body
 
 
+def tiled_tiff(edge: int, tile: int) -> bytes:
+    """Black, compressed a thousandfold, in tiles that may be far larger than the image."""
+    row = bytes(3 * tile)
+    compressor = zlib.compressobj(9)
+    data = b"".join(compressor.compress(row) for _ in range(tile)) + compressor.flush()
+    bits = 8 + len(data) + len(data) % 2  # where the bits of each channel are
+    tags = [(256, 1, edge), (257, 1, edge), (258, 3, bits), (259, 1, 8), (262, 1, 2), (277, 1, 3)]
+    tags += [(322, 1, tile), (323, 1, tile), (324, 1, 8), (325, 1, len(data))]
+    directory = b"".join(struct.pack("<HHII", tag, 4 if tag > 323 else 3, count, value) for tag, count, value in tags)
+    header = struct.pack("<2sHI", b"II", 42, bits + 6) + data.ljust(bits - 8, b"\0") + struct.pack("<HHH", 8, 8, 8)
+    return header + struct.pack("<H", len(tags)) + directory + bytes(4)
+
+
 def rle_bmp(width: int = 9, height: int = 5) -> bytes:
     """A palette image in runs of one row each; Pillow writes none."""
     palette = b"".join(struct.pack("<BBBB", value, 255 - value, 7, 0) for value in range(256))
@@ -123,7 +138,7 @@ def _second_frame(jpeg: bytes) -> bytes:
 
 def _strips(tiff: bytes, count: int) -> bytes:
     """Its directory says that it has so many strips, which Pillow would list one by one."""
-    return _in_directory(tiff, 273, lambda entry: entry[:4] + struct.pack("<I", count) + entry[8:])
+    return in_directory(tiff, 273, lambda entry: entry[:4] + struct.pack("<I", count) + entry[8:])
 
 
 def _ring(tiff: bytes) -> bytes:
@@ -133,7 +148,7 @@ def _ring(tiff: bytes) -> bytes:
     return tiff[:end] + struct.pack("<I", at) + tiff[end + 4 :]
 
 
-def _in_directory(tiff: bytes, tag: int, change: Callable[[bytes], bytes]) -> bytes:
+def in_directory(tiff: bytes, tag: int, change: Callable[[bytes], bytes]) -> bytes:
     (at,) = struct.unpack_from("<I", tiff, 4)
     (entries,) = struct.unpack_from("<H", tiff, at)
     for entry in range(at + 2, at + 2 + 12 * entries, 12):
