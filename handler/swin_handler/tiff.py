@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 
-from PIL.TiffImagePlugin import ROWSPERSTRIP, TiffImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from swin_handler.errors import TooLarge, UnsupportedType
 from swin_handler.picture import Size
@@ -51,14 +51,14 @@ def check_compression(name: str) -> None:
 
 
 def covered(image: TiffImageFile) -> Size:
-    """The size of all its tiles or strips together, which are decoded whole, however little of them is in the image.
+    """The size of all its tiles together, which are decoded whole, however little of them is in the image.
 
-    Raises ValueError or TypeError where they have none.
+    Raises ValueError where they have none.
     """
     width, height = image.size
     tile_width, tile_height = (image.tag_v2.get(tag) for tag in (TILEWIDTH, TILELENGTH))
-    if tile_width is None or tile_height is None:
-        tile_width, tile_height = width, min(height, image.tag_v2.get(ROWSPERSTRIP, height))
+    if tile_width is None and tile_height is None:
+        return image.size  # in strips, of which the last ends with the image
     return _rounded_up(width, tile_width), _rounded_up(height, tile_height)
 
 

@@ -146,12 +146,7 @@ def test_tiles_far_larger_than_the_image_count_as_its_pixels(decoder: Decoder) -
         Decoder(CONFIG, max_pixels=2048 * 2048, limits=Limits(memory=MemoryBudget(limits.memory.total - 1)))(data)
 
 
-@pytest.mark.parametrize("rows", [0, 2**32 - 1])
-def test_a_tiff_with_strips_of_no_rows_or_too_many_is_answered(decoder: Decoder, rows: int) -> None:
+def test_a_tiff_in_one_strip_of_four_billion_rows_has_those_of_the_image(decoder: Decoder) -> None:
     tiff = pictures.encoded(pictures.gradient(), "TIFF", compression="tiff_lzw")
-    data = seeds.in_directory(tiff, 278, lambda entry: entry[:2] + struct.pack("<HII", 4, 1, rows))
-    if rows:
-        assert decoder(data).pixels.shape == (64, 64, 3)
-    else:
-        with pytest.raises(Undecodable):
-            decoder(data)
+    data = seeds.in_directory(tiff, 278, lambda entry: entry[:2] + struct.pack("<HII", 4, 1, 2**32 - 1))
+    assert np.array_equal(rgb(decoder, data), rgb(decoder, tiff))
