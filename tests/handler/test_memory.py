@@ -184,6 +184,7 @@ SLACK = 12 * 2**20
 """What the allocator and Python keep beside."""
 
 
+@pytest.mark.slow
 def test_no_type_takes_more_than_is_reckoned() -> None:
     """Whole images, as few are: whatever a reduction saves comes on top."""
     # Not under coverage, which takes memory as well.
