@@ -105,8 +105,6 @@ class Pipeline:
         try:
             return self._decode(image)
         except ImageError as error:
-            # They would hold the picture, perhaps decoded in part, until the whole batch is answered.
-            error.__traceback__ = error.__cause__ = error.__context__ = None
             return error
         except MemoryError:
             log.error("request %s: no memory to decode %d bytes", request.request_id, len(image))

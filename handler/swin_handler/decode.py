@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 import torch
 from PIL import Image, PngImagePlugin
+from PIL.TiffImagePlugin import TiffImageFile
 
-from swin_handler import memory, picture, tiff
+from swin_handler import memory, picture, tiff, webp
 from swin_handler.encoded_file import EncodedFile
-from swin_handler.errors import TooLarge, Undecodable, UnsupportedType
+from swin_handler.errors import ImageError, TooLarge, Undecodable, UnsupportedType
 from swin_handler.limits import UNLIMITED, Limits
 from swin_handler.picture import Picture, Size
 from swin_handler.region import Region
@@ -69,16 +70,24 @@ class Decoder:
 
     def __call__(self, data: bytes) -> Decoded:
         with ExitStack() as held:
-            read = self._read(data, held)
             try:
-                return Decoded(*self._resize(read))
-            except ValueError as error:
-                raise Undecodable(f"the image cannot be resized for the model: {error}") from error
+                return self._decode(data, held)
+            except ImageError as error:
+                # What led to it holds the picture, perhaps decoded in part, and would until a whole batch is answered.
+                error.__cause__ = error.__context__ = None
+                raise error.with_traceback(None) from None
 
     def picture(self, data: bytes) -> Picture:
         """The first frame, opaque; a large JPEG reduced, to twice what the model needs at least."""
         with ExitStack() as held:
             return self._read(data, held)
+
+    def _decode(self, data: bytes, held: ExitStack) -> Decoded:
+        read = self._read(data, held)
+        try:
+            return Decoded(*self._resize(read))
+        except ValueError as error:
+            raise Undecodable(f"the image cannot be resized for the model: {error}") from error
 
     def _read(self, data: bytes, held: ExitStack) -> Picture:
         """held: the memory it takes is given back with it"""
@@ -94,6 +103,8 @@ class Decoder:
             def wait_for_memory(stored: Size) -> None:
                 size = memory.needed(image, file, kind=kind, stored=stored, resized=self._resize.resized(stored))
                 self._check_memory(size)
+                # Hardly any file has so large tables: it is not refused for them, but large ones take turns.
+                size += webp.tables(data, *stored) if kind == "WEBP" else 0
                 held.enter_context(self._limits.memory.take(size))
 
             return picture.read(image, self._resize.enough, wait_for_memory)
@@ -106,8 +117,11 @@ class Decoder:
 
     def _check(self, image: Image.Image, kind: str) -> None:
         self._check_size(*image.size)
-        if kind == "TIFF":
+        if isinstance(image, TiffImageFile):
             tiff.check_compression(image.info["compression"])
+            width, height = tiff.covered(image)
+            if width * height > self._max_pixels:
+                raise TooLarge(self._too_large(f"the tiles of the image are {width}×{height} together and have"))
         elif (frames := getattr(image, "n_frames", 1)) > self._limits.max_frames:
             raise TooLarge(f"the image has {frames} frames, more than {self._limits.max_frames}; send one of them")
 

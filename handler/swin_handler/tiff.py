@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import struct
 
+from PIL.TiffImagePlugin import TiffImageFile
+
 from swin_handler.errors import TooLarge, UnsupportedType
+from swin_handler.picture import Size
+
+TILEWIDTH, TILELENGTH = 322, 323
 
 COMPRESSIONS = frozenset(
     {"raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "jpeg", "tiff_ccitt", "group3", "group4"}
@@ -42,3 +48,21 @@ def check_compression(name: str) -> None:
     """name: Pillow's. Raises UnsupportedType."""
     if name not in COMPRESSIONS:
         raise UnsupportedType(f"TIFF images compressed by {name} are not taken; convert it to LZW or none")
+
+
+def covered(image: TiffImageFile) -> Size:
+    """The size of all its tiles together, which are decoded whole, however little of them is in the image.
+
+    Raises ValueError where they have none.
+    """
+    width, height = image.size
+    tile_width, tile_height = (image.tag_v2.get(tag) for tag in (TILEWIDTH, TILELENGTH))
+    if tile_width is None and tile_height is None:
+        return image.size  # in strips, of which the last ends with the image
+    return _rounded_up(width, tile_width), _rounded_up(height, tile_height)
+
+
+def _rounded_up(length: int, tile: object) -> int:
+    if not isinstance(tile, int) or tile <= 0:
+        raise ValueError(f"a tile of {tile!r}")
+    return math.ceil(length / tile) * tile

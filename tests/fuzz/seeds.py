@@ -50,6 +50,7 @@ def images() -> dict[str, bytes]:
         "webp": _encoded(small, "WEBP"),
         "lossless webp": _encoded(alpha, "WEBP", lossless=True),
         "animated webp": _animated(small, "WEBP"),
+        "webp of many codes": webp_of_many_codes(16),
         "gif": _encoded(small, "GIF"),
         "animated gif": _animated(small, "GIF"),
         "bmp": _encoded(small, "BMP"),
@@ -57,6 +58,7 @@ def images() -> dict[str, bytes]:
         "tiff": _encoded(small, "TIFF"),
         "lzw tiff": _encoded(small, "TIFF", compression="tiff_lzw"),
         "jpeg tiff": _encoded(small, "TIFF", compression="jpeg"),
+        "tiled tiff": tiled_tiff(10, 16),
         "many-paged tiff": _animated(small, "TIFF"),
         "16-bit tiff": _encoded(grey16, "TIFF"),
     }
@@ -74,6 +76,7 @@ def hostile() -> dict[str, bytes]:
         "jpeg of two frames": _second_frame(good["jpeg"]),
         "jpeg of 200 scans": many_scans(good["progressive jpeg"], 200),
         "tiff of a million strips": _strips(good["tiff"], 2**20),
+        "tiff of a large tile": tiled_tiff(10, 1024),
         "tiff that is its own next page": _ring(good["tiff"]),
         "webp of a large canvas": good["animated webp"][:24] + b"\xff\x3f\x00\xff\x3f\x00" + good["animated webp"][30:],
         "gif of a large frame": good["gif"][:6] + struct.pack("<HH", 65535, 65535) + good["gif"][10:],
@@ -84,6 +87,36 @@ def many_scans(progressive: bytes, count: int) -> bytes:
     """A progressive JPEG with its last scan over and over, which libjpeg goes through each time."""
     at = progressive.rindex(b"\xff\xda")
     return progressive[:at] + progressive[at:-2] * count + progressive[-2:]
+
+
+def webp_of_many_codes(edge: int) -> bytes:
+    """A lossless WebP with five Huffman codes for each 4×4 pixels, of 20 bits as a file, of 6 KiB as tables.
+
+    edge: of the picture; 1024 for all the groups of codes that there can be
+    """
+    tiles = (edge // 4) ** 2
+    # Bits as they lie in the file, lowest first; as specified in RFC 9649, 3.4 to 3.7.
+    header = f"{0x2F:08b}"[::-1] + f"{edge - 1:014b}"[::-1] * 2 + "0000"
+    all_of_8_bits = "0" + "0001" + "000" * 2 + "100" + "000" * 8 + "100" + "0" + "1" * 256
+    one_of_no_bits = "1000"
+    numbers = "".join(f"{tile & 255:08b}{tile >> 8:08b}" for tile in range(tiles))  # green and red: the group of a tile
+    groups = "0" + all_of_8_bits + "0" * 24 + all_of_8_bits + one_of_no_bits * 3 + numbers
+    bits = header + "001" + "000" + groups + one_of_no_bits * 5 * tiles
+    body = int(bits[::-1], 2).to_bytes(len(bits) // 16 * 2 + 2, "little")
+    return b"RIFF" + struct.pack("<I", 12 + len(body)) + b"WEBPVP8L" + struct.pack("<I", len(body)) + body
+
+
+def tiled_tiff(edge: int, tile: int) -> bytes:
+    """Black, compressed a thousandfold, in tiles that may be far larger than the image."""
+    row = bytes(3 * tile)
+    compressor = zlib.compressobj(9)
+    data = b"".join(compressor.compress(row) for _ in range(tile)) + compressor.flush()
+    bits = 8 + len(data) + len(data) % 2  # where the bits of each channel are
+    tags = [(256, 1, edge), (257, 1, edge), (258, 3, bits), (259, 1, 8), (262, 1, 2), (277, 1, 3)]
+    tags += [(322, 1, tile), (323, 1, tile), (324, 1, 8), (325, 1, len(data))]
+    directory = b"".join(struct.pack("<HHII", tag, 4 if tag > 323 else 3, count, value) for tag, count, value in tags)
+    header = struct.pack("<2sHI", b"II", 42, bits + 6) + data.ljust(bits - 8, b"\0") + struct.pack("<HHH", 8, 8, 8)
+    return header + struct.pack("<H", len(tags)) + directory + bytes(4)
 
 
 def rle_bmp(width: int = 9, height: int = 5) -> bytes:
@@ -105,7 +138,7 @@ def _second_frame(jpeg: bytes) -> bytes:
 
 def _strips(tiff: bytes, count: int) -> bytes:
     """Its directory says that it has so many strips, which Pillow would list one by one."""
-    return _in_directory(tiff, 273, lambda entry: entry[:4] + struct.pack("<I", count) + entry[8:])
+    return in_directory(tiff, 273, lambda entry: entry[:4] + struct.pack("<I", count) + entry[8:])
 
 
 def _ring(tiff: bytes) -> bytes:
@@ -115,7 +148,7 @@ def _ring(tiff: bytes) -> bytes:
     return tiff[:end] + struct.pack("<I", at) + tiff[end + 4 :]
 
 
-def _in_directory(tiff: bytes, tag: int, change: Callable[[bytes], bytes]) -> bytes:
+def in_directory(tiff: bytes, tag: int, change: Callable[[bytes], bytes]) -> bytes:
     (at,) = struct.unpack_from("<I", tiff, 4)
     (entries,) = struct.unpack_from("<H", tiff, at)
     for entry in range(at + 2, at + 2 + 12 * entries, 12):

@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import SearchStrategy
 
-SECONDS = float(os.environ.get("FUZZ_SECONDS", "6"))
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "3"))
 """Of each fuzzer; `make fuzz` makes it minutes."""
 _PROGRESS_SECONDS = 10.0
 _EXAMPLES = 50

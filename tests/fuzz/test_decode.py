@@ -31,6 +31,7 @@ def test_every_seed_is_decoded_and_every_hostile_file_refused() -> None:
         "jpeg of two frames": "TOO_LARGE",
         "jpeg of 200 scans": "TOO_LARGE",
         "tiff of a million strips": "TOO_LARGE",
+        "tiff of a large tile": "TOO_LARGE",
         "tiff that is its own next page": "TOO_LARGE",
         "webp of a large canvas": "TOO_LARGE",
         "gif of a large frame": "TOO_LARGE",

@@ -8,7 +8,7 @@ import pytest
 
 from tests.fuzz import decoding, parsing
 
-FOUND = sorted(path for path in (Path(__file__).parent / "regressions").iterdir() if path.suffix == ".bin")
+FOUND = sorted(Path(__file__).parent.glob("regressions/*.bin"))
 
 
 @pytest.mark.parametrize("path", FOUND, ids=lambda path: path.stem)

@@ -171,11 +171,12 @@ async def test_a_bug_is_told_in_a_fixed_text_and_logged_whole(
     async with served.grpc() as channel:
         with capture_logs() as logs:
             error = await refused(getattr(ClassifierStub(channel), method)(asked, metadata=((ID, "mine"),)))
+            await until(lambda: len(logs) == 2)  # after the status has gone out
     assert error.code() == grpc.StatusCode.INTERNAL
     assert error.details() == f"{InternalError().message} (request mine)"
     assert [(entry["event"], entry["request_id"]) for entry in logs] == [("bug", "mine"), ("call", "mine")]
     assert logs[0]["method"] == method
-    await until(lambda: counted(served, method, "internal") == 1)  # after the status has gone out
+    await until(lambda: counted(served, method, "internal") == 1)
     assert served.value("in_flight_requests") == 0
 
 

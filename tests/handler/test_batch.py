@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -264,20 +263,3 @@ def test_an_image_that_there_is_no_memory_to_decode_spares_its_batch(pool: Threa
 
     results = Pipeline(failing, FakeEngine(2), pool).classify([request(b"\1", b"large", b"\2")], Facts(0.0))
     assert classes(results) == [[1, OutOfMemory, 2]]
-
-
-def test_an_image_s_error_does_not_keep_the_image(pool: ThreadPoolExecutor) -> None:
-    """Eight bombs cut off before their end would keep what was decoded of them, beside the budget of memory."""
-    kept: list[weakref.ref[torch.Tensor]] = []
-
-    def failing(data: bytes) -> Decoded:
-        picture = torch.zeros(100)
-        kept.append(weakref.ref(picture))
-        try:
-            raise OSError("truncated")
-        except OSError as error:
-            raise Undecodable("truncated") from error
-
-    [[error]] = Pipeline(failing, FakeEngine(1), pool).classify([request(b"\1")], Facts(0.0))
-    assert isinstance(error, Undecodable)
-    assert kept[0]() is None

@@ -17,6 +17,7 @@ from swin_handler.encoded_file import EncodedFile
 from swin_handler.errors import TooLarge
 from swin_handler.limits import Limits
 from swin_handler.memory import MemoryBudget
+from tests.fuzz.seeds import webp_of_many_codes
 from tests.handler import pictures
 from tests.handler.test_decode import CONFIG
 
@@ -47,6 +48,22 @@ def test_who_finds_too_little_left_waits_for_the_others() -> None:
     assert order == ["small", "large", "second"]
 
 
+def test_who_asks_for_more_than_there_is_gets_all_of_it_alone() -> None:
+    budget, alone = MemoryBudget(10), threading.Event()
+
+    def other() -> None:
+        with budget.take(1):
+            assert alone.is_set()
+
+    with ThreadPoolExecutor(1) as pool:
+        with budget.take(99):
+            waiting = pool.submit(other)
+            with pytest.raises(TimeoutError):
+                waiting.result(0.2)
+            alone.set()
+        waiting.result(30)
+
+
 def test_what_was_taken_is_given_back_when_it_fails() -> None:
     budget = MemoryBudget(10)
     for _ in range(3):
@@ -65,6 +82,19 @@ def test_an_image_that_takes_more_than_all_of_it_is_refused_and_says_so() -> Non
     tight = Decoder(CONFIG, max_pixels=10**7, limits=Limits(memory=MemoryBudget(need - 1)))
     with pytest.raises(TooLarge, match=f"takes {-(-need // mb)} MiB to decode, more than {(need - 1) // mb}"):
         tight(data)
+
+
+def test_what_a_large_image_took_is_given_back_to_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """glibc would keep it for the thread; threads that took turns would keep many times the budget."""
+    trimmed: list[int] = []
+    monkeypatch.setattr(memory, "_malloc_trim", lambda: trimmed.append)
+    budget = MemoryBudget(2**30)
+    with budget.take(2**20):
+        pass
+    assert trimmed == []
+    with pytest.raises(ZeroDivisionError), budget.take(2**27):
+        raise ZeroDivisionError
+    assert trimmed == [0]
 
 
 def needed(data: bytes, kind: str, *, stored: tuple[int, int]) -> int:
@@ -143,16 +173,18 @@ LARGE = {
     "progressive CMYK JPEG": lambda: _large("CMYK", "JPEG", progressive=True),
     "WebP": lambda: _large("RGB", "WEBP", method=0),
     "lossless RGBA WebP": lambda: _large("RGBA", "WEBP", lossless=True, method=0, quality=0),
+    "WebP of many codes": lambda: webp_of_many_codes(512),
     "GIF": lambda: _large("L", "GIF"),
     "BMP": lambda: _large("RGB", "BMP"),
     "TIFF": lambda: _large("RGBA", "TIFF"),
     "turned LZW TIFF": lambda: _large("RGB", "TIFF", compression="tiff_lzw", exif=_turned()),
 }
 SMALL = [lambda kind=kind: pictures.encoded(pictures.gradient(), kind) for kind in ("JPEG", "PNG", "WEBP", "TIFF")]
-SLACK = 8 * 2**20
+SLACK = 12 * 2**20
 """What the allocator and Python keep beside."""
 
 
+@pytest.mark.slow
 def test_no_type_takes_more_than_is_reckoned() -> None:
     """Whole images, as few are: whatever a reduction saves comes on top."""
     # Not under coverage, which takes memory as well.
@@ -161,9 +193,8 @@ def test_no_type_takes_more_than_is_reckoned() -> None:
     assert measured.returncode == 0, measured.stderr
     rows = [line.split("\t") for line in measured.stdout.splitlines()]
     assert len(rows) == 2 * len(LARGE)
-    for name, scaled, grown, _taken in rows:
-        a_pixel = int(grown) / EDGE**2
-        print(f"{name}, {'torch' if scaled == 'True' else 'timm'}: {a_pixel:.1f} bytes a pixel", end="; ")
+    for name, scaled, grown, taken in rows:
+        print(f"{name}, {'torch' if scaled == 'True' else 'timm'}: {int(grown):,} of {int(taken):,} bytes", end="; ")
     for name, _scaled, grown, taken in rows:
         assert int(grown) <= int(taken) + SLACK, name
 
