@@ -1,14 +1,13 @@
 """An image's bytes -> memory of this process that its workers read, so that they need not travel through TorchServe.
 
 TorchServe would copy them four times, which costs more than all else that it does. The memory is anonymous files: no
-folder has to hold them, nothing is left of them when this process dies, and only its own user can open them.
+folder has to hold them, nothing is left of them when this process dies, and only its own user can open them. Where a
+container or a hardened kernel keeps processes of one user apart, a worker says so, and images are sent.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,23 +26,8 @@ KEPT_BYTES, KEPT = 2 * 2**20, 32
 class ImageMemory:
     def __init__(self) -> None:
         self._idle: list[int] = []
-        self.shared = False
-        """Whether workers can read it; `probe` finds out."""
-
-    async def probe(self) -> None:
-        """Containers and hardened kernels may keep processes of one user apart; a child tries it."""
-        if not hasattr(os, "memfd_create"):
-            return
-        self.shared = True
-        with self.holding(b"x" * SHARED_FROM) as image:
-            if image is not None:
-                path = f"/proc/{os.getpid()}/fd/{image.descriptor}"
-                child = await asyncio.create_subprocess_exec(
-                    sys.executable, "-ISc", f"open({path!r}, 'rb').close()", stderr=asyncio.subprocess.DEVNULL
-                )
-                self.shared = await child.wait() == 0
-        if not self.shared:
-            log.warning("workers cannot read images where they are: TorchServe has to carry them, which costs time")
+        self.shared = hasattr(os, "memfd_create")
+        """Whether workers can read it, as far as is known."""
 
     @contextmanager
     def holding(self, image: bytes) -> Iterator[SharedImage | None]:

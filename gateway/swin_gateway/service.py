@@ -103,7 +103,6 @@ class Service:
         self.http_port, self.grpc_port, self.metrics_port = self._ports.http, self._ports.grpc, self._ports.metrics
         self.metrics.build_info.info(_versions())
         await self.torchserve.start()
-        await self._image_memory.probe()
         await self.readiness.look()  # gRPC's health service says SERVING until it is told otherwise
         await self._ports.start()
         self._watch_task = asyncio.create_task(self.readiness.watch())

@@ -99,7 +99,8 @@ class TorchServe:
         self._write_configuration()
         # Idle OpenMP threads that spin take the cores from decoding and from each other: on two busy cores a forward
         # pass of 2 ms was seen to take 470 ms. Only the environment reaches them, torch being imported before us.
-        ours = {"PARENT_PID": str(os.getpid()), "LOG_LEVEL": self._log_level, "HANDLER": self._handler}
+        pid = str(os.getpid())
+        ours = {"PARENT_PID": pid, "GATEWAY_PID": pid, "LOG_LEVEL": self._log_level, "HANDLER": self._handler}
         environment = {"OMP_WAIT_POLICY": "PASSIVE"} | without_secrets(os.environ)
         environment |= {f"SWINSERVE_{name}": value for name, value in ours.items()}
         try:

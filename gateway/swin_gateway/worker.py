@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from swin_gateway.errors import InternalError, WorkerLost
 from swin_gateway.image_memory import ImageMemory
 from swin_gateway.torchserve_connection import Reply, TorchServeConnection, connect
-from swin_proto.worker.v1.job_pb2 import Answer, Job
+from swin_proto.worker.v1.job_pb2 import Answer, Error, Job
 
 log = structlog.get_logger("worker")
 
@@ -46,10 +46,17 @@ class WorkerClient:
             sent.MergeFrom(job)
             reply = await self._post(name, version, sent)
         try:
-            return Answer.FromString(reply.body)
-        except DecodeError as error:
+            answer = Answer.FromString(reply.body)
+        except DecodeError as nonsense:
             log.error("unreadable answer", request_id=job.request_id, answer=reply.body[:200])
-            raise InternalError from error
+            raise InternalError from nonsense
+        error = answer.results[0].error if answer.results else Error()
+        if shared is None or error.kind != Error.UNREADABLE:
+            return answer
+        if self._memory.shared:
+            log.warning("workers cannot read images here, TorchServe carries them", reason=error.message)
+        self._memory.shared = False
+        return await self.run(name, version, job, image)
 
     async def close(self) -> None:
         """What is under way is lost."""

@@ -18,6 +18,7 @@ class ImageError(Exception):
      ├─ UnsupportedType   415  not one of the image types
      ├─ Undecodable       422  truncated or corrupt
      ├─ InternalFailure   500  a bug
+     ├─ Unreadable        500  the gateway's memory cannot be read from here
      ├─ OutOfMemory       503  the device had no memory for it
      └─ Expired           504  its reader had gone before the work began
     """
@@ -51,6 +52,10 @@ class Undecodable(ImageError):
 
 class InternalFailure(ImageError):
     kind, http, phrase = "INTERNAL", 500, "Internal Server Error"
+
+
+class Unreadable(ImageError):
+    kind, http, phrase = "UNREADABLE", 500, "Internal Server Error"
 
 
 class OutOfMemory(ImageError):

@@ -13,18 +13,18 @@ from typing import Any
 from swin_handler.batch import Facts
 from swin_handler.config import CONTRACT_VERSION
 from swin_handler.engine import Engine
-from swin_handler.errors import BadJob, ImageError
+from swin_handler.errors import BadJob, ImageError, Unreadable
 from swin_handler.request import Request
 from swin_handler.result import ActivationMaps, Result, wire
 
 CONTENT_TYPE = "application/x-swinserve-job"
 """Of a request to TorchServe's REST whose body is a Job."""
-GATEWAY_PID = "SWINSERVE_PARENT_PID"
+GATEWAY_PID = "SWINSERVE_GATEWAY_PID"
 """Environment variable: whose memory shared images are in."""
 
 
 def parse(data: bytes) -> Request:
-    """Raises BadJob for bytes that are no Job, another contract version, and shared images that cannot be read."""
+    """Raises BadJob for bytes that are no Job and for another contract version, Unreadable for shared images."""
     messages = _messages()
     try:
         job = messages.Job.FromString(bytes(data))
@@ -60,9 +60,9 @@ def _shared(image: Any) -> bytes:
         with Path(f"/proc/{os.environ[GATEWAY_PID]}/fd/{image.descriptor}").open("rb", buffering=0) as file:
             content = file.read(image.size)
     except (KeyError, OSError) as error:
-        raise BadJob(f"the image cannot be read where the gateway keeps it: {error}") from error
+        raise Unreadable(f"the image cannot be read where the gateway keeps it: {error}") from error
     if len(content) != image.size:
-        raise BadJob(f"of the image, {len(content)} of {image.size} bytes are where the gateway keeps it")
+        raise Unreadable(f"of the image, {len(content)} of {image.size} bytes are where the gateway keeps it")
     return content
 
 

@@ -3,22 +3,20 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from swin_gateway import image_memory
 from swin_gateway.image_memory import KEPT, KEPT_BYTES, SHARED_FROM, ImageMemory
 
 IMAGE = os.urandom(SHARED_FROM)
 
 
 @pytest.fixture
-async def memory() -> AsyncIterator[ImageMemory]:
+def memory() -> Iterator[ImageMemory]:
     memory = ImageMemory()
-    await memory.probe()
     yield memory
     memory.close()
 
@@ -70,14 +68,3 @@ async def test_where_it_cannot_be_had_images_are_sent(memory: ImageMemory, monke
     assert "Too many open files" in logs[0]["reason"]
     memory.close()
     assert descriptors() <= before
-
-
-async def test_where_workers_may_not_read_it_images_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_memory.sys, "executable", "/bin/false")  # a child that fails to open it
-    memory = ImageMemory()
-    with capture_logs() as logs:
-        await memory.probe()
-    assert logs[0]["log_level"] == "warning"
-    with memory.holding(IMAGE) as shared:
-        assert shared is None
-    memory.close()

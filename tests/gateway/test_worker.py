@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,19 +14,18 @@ from swin_gateway.errors import InternalError, WorkerLost
 from swin_gateway.image_memory import SHARED_FROM, ImageMemory
 from swin_gateway.worker import CONTENT_TYPE, WorkerClient
 from swin_handler import job as handler_job
-from swin_proto.worker.v1.job_pb2 import Answer, Job
+from swin_proto.worker.v1.job_pb2 import Answer, Error, Job
 
-from .assembly import PNG, until
-from .fake_torchserve import FakeTorchServe, answer_to, answered, classes, images_of
+from .assembly import PNG, answer_to, error_to, until
+from .fake_torchserve import FakeTorchServe, answered, classes
 
 JOB = Job(request_id="r-1", top_k=3)
 LARGE = bytes(range(256)) * (SHARED_FROM // 256)
 
 
 @pytest.fixture
-async def memory() -> AsyncIterator[ImageMemory]:
+def memory() -> Iterator[ImageMemory]:
     memory = ImageMemory()
-    await memory.probe()
     yield memory
     memory.close()
 
@@ -72,13 +71,21 @@ async def test_a_large_image_is_read_where_it_is_by_whoever_answers(
     assert all(not received.job.images for received in torchserve.received)
 
 
-async def test_without_memory_that_workers_can_read_every_image_is_sent(
-    torchserve: FakeTorchServe, tmp_path: Path
+async def test_where_workers_cannot_read_it_the_image_is_sent_and_so_are_all_that_follow(
+    torchserve: FakeTorchServe, workers: WorkerClient
 ) -> None:
-    client = WorkerClient(f"unix:{tmp_path}/sock", ImageMemory())
-    await client.run("digits", "1.0", JOB, LARGE)
-    assert list(torchserve.received[0].job.images) == images_of(torchserve.received[0].job) == [LARGE]
-    await client.close()
+    async def cannot(job: Job) -> Response:
+        return answered(
+            error_to(job, Error.UNREADABLE) if torchserve.received[-1].job.shared_images else answer_to(job)
+        )
+
+    torchserve.reply = cannot
+    with capture_logs() as logs:
+        for _ in range(3):
+            answer = await workers.run("digits", "1.0", JOB, LARGE)
+            assert answer.results[0].WhichOneof("outcome") == "top_k"
+    assert [list(received.job.images) for received in torchserve.received] == [[], [LARGE], [LARGE], [LARGE]]
+    assert [line["log_level"] for line in logs] == ["warning"]
 
 
 @pytest.mark.parametrize("status", [400, 404, 500, 503, 507])

@@ -172,7 +172,7 @@ def test_shared_images_that_cannot_be_read_are_refused_alone(
     else:
         monkeypatch.delenv(job.GATEWAY_PID)
     bad, good = answers(loaded, [job_row(shared_images=[shared] * 2), job_row(GOOD)], context)
-    assert [result.error.kind for result in bad.results] == [job_pb2.Error.BAD_JOB] * 2
+    assert [result.error.kind for result in bad.results] == [job_pb2.Error.UNREADABLE] * 2
     assert "where the gateway keeps it" in bad.results[0].error.message
     assert good.results[0].WhichOneof("outcome") == "top_k"
 

@@ -115,6 +115,7 @@ class Error(_message.Message):
         TOO_LARGE: _ClassVar[Error.Kind]
         OUT_OF_MEMORY: _ClassVar[Error.Kind]
         BAD_JOB: _ClassVar[Error.Kind]
+        UNREADABLE: _ClassVar[Error.Kind]
     KIND_UNSPECIFIED: Error.Kind
     INTERNAL: Error.Kind
     EXPIRED: Error.Kind
@@ -123,6 +124,7 @@ class Error(_message.Message):
     TOO_LARGE: Error.Kind
     OUT_OF_MEMORY: Error.Kind
     BAD_JOB: Error.Kind
+    UNREADABLE: Error.Kind
     KIND_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     kind: Error.Kind
