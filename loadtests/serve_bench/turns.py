@@ -43,11 +43,14 @@ class Turns:
         with Progress() as bar:
             task = bar.add_task("rounds", total=(self.rounds + 1) * len(ours) + self.rounds * len(theirs))
             for number in range(self.rounds + 1):
-                with running_alone(None, ours):
-                    found = [*self._alone(number, ceiling)]
-                everybody = [*map(always, ours), *(theirs if number else [])]
+                found: list[Row] = []
+                everybody = [None, *map(always, ours), *(theirs if number else [])]
                 # In another order each time, so that nobody always follows the same neighbour.
                 for opening in random.Random(number).sample(everybody, len(everybody)):
+                    if opening is None:
+                        with running_alone(None, ours):
+                            found.extend(self._alone(number, ceiling))
+                        continue
                     with self._failing(bar, opening in theirs):
                         async with opening() as side:
                             bar.update(task, description=f"{side.name}, {side.variant}")
@@ -71,6 +74,7 @@ class Turns:
             bar.console.print(f"failed: {reasons[0]!r}")
 
     def _alone(self, number: int, ceiling: InProcess) -> Iterator[Row]:
+        ceiling.measure(batch=8, seconds=WARM_SECONDS)
         for batch in (1, 8):
             found = ceiling.measure(batch=batch, seconds=self.seconds if number else 1.0)
             yield row(number, IN_PROCESS, OURS, f"batch {batch}", found)
