@@ -17,7 +17,12 @@ def configure_logging(level: str, log_format: str) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    render: list[Processor] = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    render: list[Processor] = [
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            exception_formatter=structlog.dev.plain_traceback,  # rich's shows local variables, so headers with tokens
+        )
+    ]
     if not pretty:
         render = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     handler = logging.StreamHandler()

@@ -44,7 +44,7 @@ class Facts:
 class Pipeline:
     def __init__(
         self,
-        decode: Callable[[bytes], Decoded],
+        decode: Callable[[bytes, float | None], Decoded],
         engine: Engine,
         pool: Executor,
         *,
@@ -103,7 +103,7 @@ class Pipeline:
         if request.expires_at is not None and time.monotonic() > request.expires_at:
             return Expired("the deadline had passed before the image was decoded")
         try:
-            return self._decode(image)
+            return self._decode(image, request.expires_at)
         except ImageError as error:
             return error
         except MemoryError:

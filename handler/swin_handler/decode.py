@@ -54,7 +54,7 @@ class Decoder:
 
     `data_config` is timm's (input_size, interpolation, crop_pct, crop_mode, mean, std), read from the weights' own
     configuration. scaled: large JPEGs are decoded at a fraction and torch resizes; else the pixels are exactly timm's.
-    Raises TooLarge, UnsupportedType or Undecodable.
+    Raises TooLarge, UnsupportedType, Undecodable or Expired.
     """
 
     def __init__(
@@ -68,10 +68,11 @@ class Decoder:
         self._opening = threading.Lock()
         Image.init()  # registering the formats lazily is not thread-safe
 
-    def __call__(self, data: bytes) -> Decoded:
+    def __call__(self, data: bytes, until: float | None = None) -> Decoded:
+        """until: monotonic seconds after which nobody wants it; raises Expired where it has to wait longer than that"""
         with ExitStack() as held:
             try:
-                return self._decode(data, held)
+                return self._decode(data, held, until)
             except ImageError as error:
                 # What led to it holds the picture, perhaps decoded in part, and would until a whole batch is answered.
                 error.__cause__ = error.__context__ = None
@@ -82,14 +83,14 @@ class Decoder:
         with ExitStack() as held:
             return self._read(data, held)
 
-    def _decode(self, data: bytes, held: ExitStack) -> Decoded:
-        read = self._read(data, held)
+    def _decode(self, data: bytes, held: ExitStack, until: float | None) -> Decoded:
+        read = self._read(data, held, until)
         try:
             return Decoded(*self._resize(read))
         except ValueError as error:
             raise Undecodable(f"the image cannot be resized for the model: {error}") from error
 
-    def _read(self, data: bytes, held: ExitStack) -> Picture:
+    def _read(self, data: bytes, held: ExitStack, until: float | None = None) -> Picture:
         """held: the memory it takes is given back with it"""
         kind = self._sniff(data)
         file = EncodedFile(data, is_jpeg=kind == "JPEG", seconds=self._limits.seconds)
@@ -102,10 +103,9 @@ class Decoder:
 
             def wait_for_memory(stored: Size) -> None:
                 size = memory.needed(image, file, kind=kind, stored=stored, resized=self._resize.resized(stored))
-                self._check_memory(size)
-                # Hardly any file has so large tables: it is not refused for them, but large ones take turns.
                 size += webp.tables(data, *stored) if kind == "WEBP" else 0
-                held.enter_context(self._limits.memory.take(size))
+                self._check_memory(size)
+                held.enter_context(self._limits.memory.take(size, until=until))
 
             return picture.read(image, self._resize.enough, wait_for_memory)
         except _BOMB as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -17,6 +18,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from swin_handler import tiff
 from swin_handler.encoded_file import EncodedFile
+from swin_handler.errors import Expired
 from swin_handler.picture import Size
 
 _BYTES_A_PIXEL = {"JPEG": 12, "PNG": 12, "GIF": 12, "BMP": 12, "TIFF": 16, "WEBP": 20}
@@ -43,11 +45,16 @@ class MemoryBudget:
         self._freed = threading.Condition()
 
     @contextmanager
-    def take(self, size: int) -> Iterator[None]:
-        """Waits until `size` bytes are left; who asks for more than all gets all, and is alone."""
-        size = min(size, self.total)
+    def take(self, size: int, *, until: float | None = None) -> Iterator[None]:
+        """Waits until `size` bytes, at most `total`, are left.
+
+        Raises:
+            Expired: that is not before `until`, in monotonic seconds.
+        """
         with self._freed:
-            self._freed.wait_for(lambda: size <= self._left)
+            timeout = None if until is None else max(0.0, until - time.monotonic())
+            if not self._freed.wait_for(lambda: size <= self._left, timeout):
+                raise Expired("the deadline passed while larger images were decoded")
             self._left -= size
         try:
             yield

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,8 +40,16 @@ FOREIGN = {"UNKNOWN", "INTERNAL"}
 
 @pytest.fixture
 def still_right(shared: Running, digit: Path) -> Iterator[Callable[[], None]]:
-    """Asserts that the service is ready, and right about a good image; also at the end, by the same worker."""
-    worker = shared.worker().pid
+    """Asserts that the service is ready, and right about a good image; also at the end, by the same worker, and that it
+    was ready all the time."""
+    worker, unready, over = shared.worker().pid, [], threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.2):
+            if not shared.ready():
+                unready.append(time.monotonic())
+
+    looking = threading.Thread(target=look)
 
     def check() -> None:
         assert shared.ready()
@@ -47,9 +57,15 @@ def still_right(shared: Running, digit: Path) -> Iterator[Callable[[], None]]:
             assert client.classify(digit).results[0].predictions[0].label == digit.name.split("-")[0]
 
     check()
-    yield check
+    looking.start()
+    try:
+        yield check
+    finally:
+        over.set()
+        looking.join()
     check()
     assert shared.worker().pid == worker
+    assert not unready
 
 
 def test_the_openapi_document_is_kept_whatever_is_asked(shared: Running, still_right: Callable[[], None]) -> None:

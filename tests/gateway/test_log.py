@@ -14,6 +14,7 @@ configure_logging("info", sys.argv[1])
 log.debug("hidden")
 log.info("job lost", request_id="r-1")
 logging.getLogger("uvicorn").warning("theirs")
+authorization = "Bearer secret"
 try:
     1 / 0
 except ZeroDivisionError:
@@ -40,6 +41,8 @@ def test_away_from_a_terminal_every_line_is_json_ours_and_theirs() -> None:
 
 
 def test_for_people_it_can_be_plain_text() -> None:
-    first = lines("console")[0]
+    first, *rest = lines("console")
     assert "job lost" in first
     assert "request_id=r-1" in first
+    assert "ZeroDivisionError" in "".join(rest)
+    assert "Bearer secret" not in "".join(rest)

@@ -49,7 +49,7 @@ class FakeEngine:
         return torch.stack([features.float().mean(dim=-1) + index for index in classes])
 
 
-def decode(data: bytes) -> Decoded:
+def decode(data: bytes, until: float | None = None) -> Decoded:
     if data == b"bad":
         raise Undecodable("bad")
     if data == b"bug":

@@ -56,7 +56,7 @@ def test_a_batch_is_run_in_chunks_of_the_largest_bucket(pool: ThreadPoolExecutor
 def test_an_expired_image_is_never_decoded(pool: ThreadPoolExecutor) -> None:
     seen: list[bytes] = []
 
-    def recording(data: bytes) -> Decoded:
+    def recording(data: bytes, until: float | None) -> Decoded:
         seen.append(data)
         return decode(data)
 
@@ -73,7 +73,7 @@ def test_the_largest_images_are_decoded_first_and_answered_in_their_place() -> N
     """Or the last thread ends alone with a large one."""
     begun: list[bytes] = []
 
-    def recording(data: bytes) -> Decoded:
+    def recording(data: bytes, until: float | None) -> Decoded:
         begun.append(data)
         return decode(data)
 
@@ -101,7 +101,7 @@ def test_a_device_beside_the_cpu_computes_what_is_decoded_while_the_rest_is_deco
             begun.set()
             return super().start(pixels)
 
-    def decoding(data: bytes) -> Decoded:
+    def decoding(data: bytes, until: float | None) -> Decoded:
         if len(data) == 1:  # the smaller ones, decoded last
             assert begun.wait(10), "no forward pass was begun meanwhile"
         return decode(data)
@@ -256,7 +256,7 @@ finally:
 
 
 def test_an_image_that_there_is_no_memory_to_decode_spares_its_batch(pool: ThreadPoolExecutor) -> None:
-    def failing(data: bytes) -> Decoded:
+    def failing(data: bytes, until: float | None) -> Decoded:
         if data == b"large":
             raise MemoryError
         return decode(data)

@@ -69,7 +69,7 @@ def changed(manifest: Manifest, folder: Path, **values: Any) -> Path:
     ("values", "complaint"),
     [
         ({"schema_version": 2}, "schema_version 2, this handler needs 3: build it again"),
-        ({"contract_version": 9}, "contract_version 9, this handler needs 3"),
+        ({"contract_version": 9}, f"contract_version 9, this handler needs {CONTRACT_VERSION}"),
         ({"surprise": 1}, "unknown surprise"),
         ({"weights_sha256": ABSENT}, "lacks weights_sha256"),
         ({"activation_map": ABSENT}, "lacks activation_map"),

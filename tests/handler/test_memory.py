@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image
 from swin_handler import memory
 from swin_handler.decode import Decoder
 from swin_handler.encoded_file import EncodedFile
-from swin_handler.errors import TooLarge
+from swin_handler.errors import Expired, TooLarge
 from swin_handler.limits import Limits
 from swin_handler.memory import MemoryBudget
 from tests.fuzz.seeds import webp_of_many_codes
@@ -48,20 +49,24 @@ def test_who_finds_too_little_left_waits_for_the_others() -> None:
     assert order == ["small", "large", "second"]
 
 
-def test_who_asks_for_more_than_there_is_gets_all_of_it_alone() -> None:
-    budget, alone = MemoryBudget(10), threading.Event()
+def test_who_would_have_to_wait_longer_than_anybody_waits_for_it_gives_up() -> None:
+    budget = MemoryBudget(10)
+    with budget.take(6), ThreadPoolExecutor(1) as pool:
 
-    def other() -> None:
-        with budget.take(1):
-            assert alone.is_set()
+        def late() -> None:
+            with budget.take(5, until=time.monotonic() + 0.1):
+                raise AssertionError("there is no room")
 
-    with ThreadPoolExecutor(1) as pool:
-        with budget.take(99):
-            waiting = pool.submit(other)
-            with pytest.raises(TimeoutError):
-                waiting.result(0.2)
-            alone.set()
-        waiting.result(30)
+        with pytest.raises(Expired):
+            pool.submit(late).result(30)
+    with budget.take(10, until=time.monotonic()):
+        pass
+
+
+def test_a_webp_whose_codes_would_take_more_than_there_is_is_refused() -> None:
+    decoder = Decoder(CONFIG, max_pixels=2**21, limits=Limits(memory=MemoryBudget(64 * 2**20)))
+    with pytest.raises(TooLarge, match="MiB to decode"):
+        decoder(webp_of_many_codes(512))
 
 
 def test_what_was_taken_is_given_back_when_it_fails() -> None:
