@@ -124,7 +124,7 @@ sbom: .venv-audit/.done  ## dist/swinserve.cdx.json: every locked package of the
 	@.venv-audit/bin/python deploy/sbom.py
 
 audit: .venv-audit/.done  ## known vulnerabilities of the locked packages; asks the advisory service over the network
-	@.venv-audit/bin/pip-audit --disable-pip --require-hashes --requirement requirements/serve.txt
+	@.venv-audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements/serve.txt
 
 train: .venv/.dev  ## train swin_digits anew and rewrite model_store/swin_digits
 	@$(BIN)/python model_store/train_swin_digits.py
