@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from swin_gateway import open_files
 from swin_gateway.archive import Archive
 from swin_gateway.calls import Calls
 from swin_gateway.classifier import Classifier
@@ -99,6 +100,8 @@ class Service:
         Raises:
             StartError: a port is busy, or TorchServe cannot be started.
         """
+        slots = sum(model.admission.slots for model in self.classifier.models)
+        open_files.allow(self._settings.max_connections, slots)
         self._ports.bind()
         self.http_port, self.grpc_port, self.metrics_port = self._ports.http, self._ports.grpc, self._ports.metrics
         self.metrics.build_info.info(_versions())
