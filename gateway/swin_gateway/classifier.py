@@ -30,6 +30,7 @@ from swin_gateway.model import Models, ServedModel
 from swin_gateway.options import Options
 from swin_gateway.pending_bytes import PendingBytes
 from swin_gateway.result import image_result, misfit, read_result
+from swin_gateway.stream_limits import StreamLimits
 from swin_gateway.worker import WorkerClient
 from swin_proto.v1.classifier_pb2 import ClassifyResponse, ImageResult, Timing
 from swin_proto.worker.v1.job_pb2 import Answer, Job
@@ -48,6 +49,7 @@ class Classifier:
         workers: WorkerClient,
         check_image: Callable[[bytes], None],
         pending: PendingBytes,
+        streams: StreamLimits,
         *,
         max_images: int,
         max_response_bytes: int,
@@ -61,6 +63,7 @@ class Classifier:
         self._check_image = check_image
         self.pending = pending
         """What the adapters hold of requests, from their first byte to their answer."""
+        self.streams = streams
         self.max_images = max_images
         self._max_response_bytes = max_response_bytes
         self._default_timeout = default_timeout
@@ -195,7 +198,6 @@ class Classifier:
         model, deadline, job = accepted.model, accepted.deadline, accepted.job()
         entered = time.monotonic()
         dispatched: float | None = None
-
         left = False  # whether the caller has
 
         async def dispatch() -> Answer:

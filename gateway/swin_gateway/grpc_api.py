@@ -15,7 +15,7 @@ from swin_gateway.access import OPEN, Access, Grant
 from swin_gateway.call import Call
 from swin_gateway.calls import OK, Calls, Served
 from swin_gateway.classifier import Classifier
-from swin_gateway.errors import Draining, ServingError
+from swin_gateway.errors import Draining, Overloaded, ServingError
 from swin_gateway.grpc_frame import ServicerContext, headers_of, serving
 from swin_gateway.options import DEFAULT_TOP_K, Options
 from swin_gateway.result import image_result
@@ -87,8 +87,8 @@ class GrpcApi:
                 await reader
             finally:
                 reader.cancel()
-            if stream.cut:
-                raise Draining("the service is shutting down; what it had read is answered, send the rest elsewhere")
+            if stream.refusal is not None:
+                raise stream.refusal
 
     async def _list_models(self, data: bytes, context: Any) -> ListModelsResponse:
         async with serving(self._calls, "ListModels", context) as served:
@@ -119,44 +119,67 @@ class ImageStream:
     ) -> None:
         """grant: of this moment, or the refusal"""
         self._classifier = classifier
+        self._limits = classifier.streams
         self._context = context
         self._served = served
         self._grant = grant
         self._caller = _caller(context, served)
         self._window = asyncio.Semaphore(STREAM_WINDOW)
         self._answers: asyncio.Queue[ClassifyStreamResponse | None] = asyncio.Queue()
-        self.cut = False
-        """Whether reading was ended by us, the service draining, and not by the caller."""
+        self.refusal: ServingError | None = None
+        """Why reading was ended by us and not by the caller; what had been read is answered."""
 
     async def read(self, requests: AsyncIterator[bytes]) -> None:
         """Starts a task per image until the caller has sent all and all are answered."""
         pending = self._classifier.pending
         try:
             async with asyncio.TaskGroup() as group:
-                async for data in self._until_closing(requests):
-                    await self._window.acquire()
-                    size = len(data)
-                    await pending.take_when_room(self._caller, size)
-                    image = group.create_task(self._classify(data))
-                    image.add_done_callback(lambda _, size=size: pending.give(self._caller, size))  # type: ignore[misc]
+                try:
+                    async for data in self._messages(requests):
+                        size = len(data)
+                        await self._make_room(size)
+                        image = group.create_task(self._classify(data))
+                        image.add_done_callback(lambda _, size=size: pending.give(self._caller, size))  # type: ignore[misc]
+                except ServingError as refusal:
+                    self.refusal = refusal
         finally:
             self._answers.put_nowait(None)
 
-    async def _until_closing(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _make_room(self, size: int) -> None:
+        """Waits for it; raises Overloaded where too much waits for the same."""
+        try:
+            self._classifier.pending.take(self._caller, size)
+        except Overloaded:
+            with self._limits.beside.holding(self._caller) as waiting:
+                waiting.add(size)
+                await self._classifier.pending.take_when_room(self._caller, size)
+
+    async def _messages(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         closing = asyncio.create_task(self._classifier.closing.wait())
         try:
             while True:
-                coming = asyncio.ensure_future(anext(requests, None))
-                await asyncio.wait({coming, closing}, return_when=asyncio.FIRST_COMPLETED)
-                if not coming.done():
-                    coming.cancel()
-                    self.cut = True
+                await self._window.acquire()  # before it is read: nobody counts a message that waits for the window
+                if (message := await self._message(requests, closing)) is None:
                     return
-                if (request := coming.result()) is None:
-                    return
-                yield request
+                yield message
         finally:
             closing.cancel()
+
+    async def _message(self, requests: AsyncIterator[bytes], closing: asyncio.Task[Any]) -> bytes | None:
+        """The next one; None at the end. Raises Draining, and Overloaded where too many streams are silent."""
+        coming = asyncio.ensure_future(anext(requests, None))
+        both = {coming, closing}
+        try:
+            done, _ = await asyncio.wait(both, timeout=self._limits.silent_seconds, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                with self._limits.beside.holding(self._caller) as silent:
+                    silent.add(self._limits.message_bytes)
+                    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if not coming.done():
+                raise Draining("the service is shutting down; what it had read is answered, send the rest elsewhere")
+            return coming.result()
+        finally:
+            coming.cancel()
 
     async def answers(self) -> AsyncIterator[ClassifyStreamResponse]:
         while (answer := await self._answers.get()) is not None:

@@ -27,6 +27,7 @@ from swin_gateway.pending_bytes import PendingBytes
 from swin_gateway.ports import CUT_SECONDS, MESSAGE_OVERHEAD, Ports
 from swin_gateway.readiness import Readiness
 from swin_gateway.settings import ServeSettings
+from swin_gateway.stream_limits import StreamLimits
 from swin_gateway.torchserve import TorchServe
 from swin_gateway.tracing import Tracing
 from swin_gateway.worker import WorkerClient
@@ -80,6 +81,7 @@ class Service:
             self._workers,
             HeaderCheck(settings.max_image_bytes, settings.max_pixels, settings.formats),
             pending,
+            StreamLimits.of(settings, message_bytes),
             max_images=settings.max_images,
             max_response_bytes=settings.max_response_bytes,
             default_timeout=settings.default_timeout,
