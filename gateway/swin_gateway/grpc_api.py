@@ -18,6 +18,7 @@ from swin_gateway.classifier import Classifier
 from swin_gateway.errors import Draining, Overloaded, ServingError
 from swin_gateway.grpc_frame import ServicerContext, headers_of, serving
 from swin_gateway.options import DEFAULT_TOP_K, Options
+from swin_gateway.pending_bytes import Holding
 from swin_gateway.result import image_result
 from swin_gateway.tokens import Scope
 from swin_proto.v1.classifier_pb2 import (
@@ -62,16 +63,16 @@ class GrpcApi:
             served.grant = self._grant(context, "classify")
             with self._classifier.pending.holding(_caller(context, served)) as holding:
                 holding.add(len(data))
-                served.response = await self._classifier.classify(self._call(data, context, served))
+                served.response = await self._classifier.classify(self._call(data, holding, context, served))
             return served.response
         raise AssertionError("abort raises")
 
-    def _call(self, data: bytes, context: ServicerContext, served: Served) -> Call:
+    def _call(self, data: bytes, body: Holding, context: ServicerContext, served: Served) -> Call:
         request = grpc_messages.read(ClassifyRequest, data, images=self._classifier.max_images)
         served.by(self._classifier.models.find(request.model, request.version))
         # One more than is taken: enough to be refused, however many a message holds.
         images = [image.content for image in islice(request.images, self._classifier.max_images + 1)]
-        return _call(request, images, context, served)
+        return _call(request, images, body, context, served)
 
     async def _classify_stream(
         self, request_iterator: AsyncIterator[bytes], context: Any
@@ -136,10 +137,10 @@ class ImageStream:
             async with asyncio.TaskGroup() as group:
                 try:
                     async for data in self._messages(requests):
-                        size = len(data)
-                        await self._make_room(size)
-                        image = group.create_task(self._classify(data))
-                        image.add_done_callback(lambda _, size=size: pending.give(self._caller, size))  # type: ignore[misc]
+                        await self._make_room(len(data))
+                        body = Holding(pending, self._caller, len(data))
+                        image = group.create_task(self._classify(data, body))
+                        image.add_done_callback(lambda _, body=body: body.end())  # type: ignore[misc]
                 except ServingError as refusal:
                     self.refusal = refusal
         finally:
@@ -186,15 +187,15 @@ class ImageStream:
             yield answer
             self._window.release()  # only now: a caller that does not take its answers must not send more
 
-    async def _classify(self, data: bytes) -> None:
-        self._answers.put_nowait(await self._answer(data))
+    async def _classify(self, data: bytes, body: Holding) -> None:
+        self._answers.put_nowait(await self._answer(data, body))
 
-    async def _answer(self, data: bytes) -> ClassifyStreamResponse:
+    async def _answer(self, data: bytes, body: Holding) -> ClassifyStreamResponse:
         request = ClassifyStreamRequest()
         try:
             self._served.grant = self._grant()
             request = grpc_messages.read(ClassifyStreamRequest, data)
-            call = _call(request, [request.image.content], self._context, self._served)
+            call = _call(request, [request.image.content], body, self._context, self._served)
             model, image = await self._classifier.classify_bulk(call)
         except ServingError as error:
             self._served.streamed[error.outcome] += 1
@@ -212,6 +213,7 @@ class ImageStream:
 def _call(
     request: ClassifyRequest | ClassifyStreamRequest,
     images: list[bytes],
+    body: Holding,
     context: ServicerContext,
     served: Served,
 ) -> Call:
@@ -231,6 +233,7 @@ def _call(
         trace=served.trace,
         caller=_caller(context, served),
         quota=served.grant.quota,
+        body=body,
     )
 
 
