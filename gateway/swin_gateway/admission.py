@@ -45,7 +45,9 @@ class Admission:
 
     def __init__(self, *, batch_size: int, workers: int, queue_size: int, metrics: ModelMetrics) -> None:
         """queue_size: images that one caller alone may have waiting; a third more is kept for the others."""
-        self._free_slots = BATCHES_DISPATCHED * batch_size * workers
+        self.slots = BATCHES_DISPATCHED * batch_size * workers
+        """Images that TorchServe may have at a time."""
+        self._free_slots = self.slots
         self._turns = Turns()
         """Of those who wait for a slot: nobody while one is free."""
         self._queue_size = queue_size

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from swin_gateway.errors import ServingError
+from swin_gateway.held import NOTHING, Held
 from swin_gateway.model import ServedModel
 from swin_gateway.options import Options
 from swin_gateway.quota import UNLIMITED, Quota
@@ -28,6 +29,8 @@ class Call:
     caller: str = ""
     """Who shares the queue fairly with others: a token's name, or an address without the port."""
     quota: Quota = UNLIMITED
+    body: Held = NOTHING
+    """The bytes that are held for it."""
     trace: Trace = NO_TRACE
 
 
@@ -40,6 +43,7 @@ class Accepted:
     deadline: float
     """Monotonic seconds."""
     request_id: str
+    body: Held = NOTHING
     trace: Trace = NO_TRACE
 
     def job(self) -> Job:

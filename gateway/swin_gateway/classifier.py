@@ -26,10 +26,12 @@ from swin_gateway.errors import (
     TooLarge,
     WorkerLost,
 )
+from swin_gateway.held import Held
 from swin_gateway.model import Models, ServedModel
 from swin_gateway.options import Options
 from swin_gateway.pending_bytes import PendingBytes
 from swin_gateway.result import image_result, misfit, read_result
+from swin_gateway.stream_limits import StreamLimits
 from swin_gateway.worker import WorkerClient
 from swin_proto.v1.classifier_pb2 import ClassifyResponse, ImageResult, Timing
 from swin_proto.worker.v1.job_pb2 import Answer, Job
@@ -48,6 +50,7 @@ class Classifier:
         workers: WorkerClient,
         check_image: Callable[[bytes], None],
         pending: PendingBytes,
+        streams: StreamLimits,
         *,
         max_images: int,
         max_response_bytes: int,
@@ -61,6 +64,7 @@ class Classifier:
         self._check_image = check_image
         self.pending = pending
         """What the adapters hold of requests, from their first byte to their answer."""
+        self.streams = streams
         self.max_images = max_images
         self._max_response_bytes = max_response_bytes
         self._default_timeout = default_timeout
@@ -73,10 +77,10 @@ class Classifier:
             ServingError: the call as a whole is refused, or its only image failed.
         """
         accepted = self._accept(call)
-        with call.quota.holding(len(call.images)):
-            return await self._all(accepted, call)
+        with call.quota.holding(len(call.images)) as held:
+            return await self._all(accepted, call, held)
 
-    async def _all(self, accepted: Accepted, call: Call) -> ClassifyResponse:
+    async def _all(self, accepted: Accepted, call: Call, held: Held) -> ClassifyResponse:
         model = accepted.model
         checked = [self._checked(model, image) for image in call.images]
         good = [image for image, error in zip(call.images, checked, strict=True) if error is None]
@@ -86,7 +90,7 @@ class Classifier:
         try:
             answered = iter(
                 await asyncio.gather(
-                    *(self._one(accepted, image, place) for image, place in zip(good, places, strict=True))
+                    *(self._one(accepted, image, place, held) for image, place in zip(good, places, strict=True))
                 )
             )
         finally:
@@ -102,10 +106,10 @@ class Classifier:
             ServingError: the image is refused before it reaches the queue.
         """
         accepted = self._accept(call)
-        async with call.quota.holding_one(accepted.deadline):
-            return accepted.model, await self._one_of_many(accepted, call)
+        async with call.quota.holding_one(accepted.deadline) as held:
+            return accepted.model, await self._one_of_many(accepted, call, held)
 
-    async def _one_of_many(self, accepted: Accepted, call: Call) -> Classified:
+    async def _one_of_many(self, accepted: Accepted, call: Call, held: Held) -> Classified:
         model = accepted.model
         (image,) = call.images
         if error := self._checked(model, image):
@@ -116,7 +120,7 @@ class Classifier:
             model.metrics.image(error.outcome)
             raise
         try:
-            return await self._one(accepted, image, place)
+            return await self._one(accepted, image, place, held)
         finally:
             place.leave()
 
@@ -150,23 +154,16 @@ class Classifier:
         if len(call.images) > self.max_images:
             raise TooLarge(f"more than the {self.max_images} images taken in one call; send several calls")
         options = call.options.for_model(model.manifest)
-        self._check_answer(model, options, len(call.images))
+        model.check_answer(options, len(call.images), self._max_response_bytes)
         if not model.workers.loaded:
             for _ in call.images:
                 model.metrics.image(NotReady.reason.lower())
             raise NotReady(f"{model.name} is still loading; try again")
         limit = self.time_limit(call.timeout)
-        deadline = time.monotonic() + limit - min(WAY_HOME_SECONDS, limit / 10)
-        return Accepted(model=model, options=options, deadline=deadline, request_id=call.request_id, trace=call.trace)
-
-    def _check_answer(self, model: ServedModel, options: Options, images: int) -> None:
-        """Raises TooLarge when the embeddings and maps asked for would be."""
-        each = options.answer_bytes(model.manifest)
-        if each > model.image_bytes:
-            raise TooLarge(f"one image's answer could have {each} bytes, more than {model.image_bytes}; lower top_k")
-        if (size := images * each) > self._max_response_bytes:
-            advice = "send fewer images" + (" or lower top_k" if options.class_activation_map else "")
-            raise TooLarge(f"the answer could have {size} bytes, more than {self._max_response_bytes}; {advice}")
+        latest = time.monotonic() + limit - min(WAY_HOME_SECONDS, limit / 10)
+        return Accepted(
+            model=model, options=options, deadline=latest, request_id=call.request_id, body=call.body, trace=call.trace
+        )
 
     def time_limit(self, asked: float | None) -> float:
         """Seconds that a call may take which asks for that many.
@@ -190,26 +187,26 @@ class Classifier:
             return error
         return None
 
-    async def _one(self, accepted: Accepted, image: bytes, place: Place) -> Classified:
-        """One admitted image; its failure is part of the result."""
+    async def _one(self, accepted: Accepted, image: bytes, place: Place, held: Held) -> Classified:
+        """One admitted image; its failure is part of the result. held: of the token's limits"""
         model, deadline, job = accepted.model, accepted.deadline, accepted.job()
         entered = time.monotonic()
         dispatched: float | None = None
-
         left = False  # whether the caller has
 
         async def dispatch() -> Answer:
             nonlocal dispatched
             dispatched = time.monotonic()
-            try:
-                answer = await self._run(model, job, image)
-            except WorkerLost:
-                model.admission.forget_rate()
-                if left or time.monotonic() >= deadline:
-                    raise  # nobody waits for it any more
-                # To classify twice harms nobody. Not three times: the image itself may be what kills workers.
-                model.metrics.sent_again()
-                answer = await self._run(model, job, image)
+            with held.dispatched(), accepted.body.dispatched(len(image)):
+                try:
+                    answer = await self._run(model, job, image)
+                except WorkerLost:
+                    model.admission.forget_rate()
+                    if left or time.monotonic() >= deadline:
+                        raise  # nobody waits for it any more
+                    # To classify twice harms nobody. Not three times: the image itself may be what kills workers.
+                    model.metrics.sent_again()
+                    answer = await self._run(model, job, image)
             model.metrics.batch(answer)
             return answer
 

@@ -15,9 +15,10 @@ from swin_gateway.access import OPEN, Access, Grant
 from swin_gateway.call import Call
 from swin_gateway.calls import OK, Calls, Served
 from swin_gateway.classifier import Classifier
-from swin_gateway.errors import Draining, ServingError
+from swin_gateway.errors import Draining, Overloaded, ServingError
 from swin_gateway.grpc_frame import ServicerContext, headers_of, serving
 from swin_gateway.options import DEFAULT_TOP_K, Options
+from swin_gateway.pending_bytes import Holding
 from swin_gateway.result import image_result
 from swin_gateway.tokens import Scope
 from swin_proto.v1.classifier_pb2 import (
@@ -62,16 +63,16 @@ class GrpcApi:
             served.grant = self._grant(context, "classify")
             with self._classifier.pending.holding(_caller(context, served)) as holding:
                 holding.add(len(data))
-                served.response = await self._classifier.classify(self._call(data, context, served))
+                served.response = await self._classifier.classify(self._call(data, holding, context, served))
             return served.response
         raise AssertionError("abort raises")
 
-    def _call(self, data: bytes, context: ServicerContext, served: Served) -> Call:
+    def _call(self, data: bytes, body: Holding, context: ServicerContext, served: Served) -> Call:
         request = grpc_messages.read(ClassifyRequest, data, images=self._classifier.max_images)
         served.by(self._classifier.models.find(request.model, request.version))
         # One more than is taken: enough to be refused, however many a message holds.
         images = [image.content for image in islice(request.images, self._classifier.max_images + 1)]
-        return _call(request, images, context, served)
+        return _call(request, images, body, context, served)
 
     async def _classify_stream(
         self, request_iterator: AsyncIterator[bytes], context: Any
@@ -87,8 +88,8 @@ class GrpcApi:
                 await reader
             finally:
                 reader.cancel()
-            if stream.cut:
-                raise Draining("the service is shutting down; what it had read is answered, send the rest elsewhere")
+            if stream.refusal is not None:
+                raise stream.refusal
 
     async def _list_models(self, data: bytes, context: Any) -> ListModelsResponse:
         async with serving(self._calls, "ListModels", context) as served:
@@ -119,59 +120,82 @@ class ImageStream:
     ) -> None:
         """grant: of this moment, or the refusal"""
         self._classifier = classifier
+        self._limits = classifier.streams
         self._context = context
         self._served = served
         self._grant = grant
         self._caller = _caller(context, served)
         self._window = asyncio.Semaphore(STREAM_WINDOW)
         self._answers: asyncio.Queue[ClassifyStreamResponse | None] = asyncio.Queue()
-        self.cut = False
-        """Whether reading was ended by us, the service draining, and not by the caller."""
+        self.refusal: ServingError | None = None
+        """Why reading was ended by us and not by the caller; what had been read is answered."""
 
     async def read(self, requests: AsyncIterator[bytes]) -> None:
         """Starts a task per image until the caller has sent all and all are answered."""
         pending = self._classifier.pending
         try:
             async with asyncio.TaskGroup() as group:
-                async for data in self._until_closing(requests):
-                    await self._window.acquire()
-                    size = len(data)
-                    await pending.take_when_room(self._caller, size)
-                    image = group.create_task(self._classify(data))
-                    image.add_done_callback(lambda _, size=size: pending.give(self._caller, size))  # type: ignore[misc]
+                try:
+                    async for data in self._messages(requests):
+                        await self._make_room(len(data))
+                        body = Holding(pending, self._caller, len(data))
+                        image = group.create_task(self._classify(data, body))
+                        image.add_done_callback(lambda _, body=body: body.end())  # type: ignore[misc]
+                except ServingError as refusal:
+                    self.refusal = refusal
         finally:
             self._answers.put_nowait(None)
 
-    async def _until_closing(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _make_room(self, size: int) -> None:
+        """Waits for it; raises Overloaded where too much waits for the same."""
+        try:
+            self._classifier.pending.take(self._caller, size)
+        except Overloaded:
+            with self._limits.beside.holding(self._caller) as waiting:
+                waiting.add(size)
+                await self._classifier.pending.take_when_room(self._caller, size)
+
+    async def _messages(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         closing = asyncio.create_task(self._classifier.closing.wait())
         try:
             while True:
-                coming = asyncio.ensure_future(anext(requests, None))
-                await asyncio.wait({coming, closing}, return_when=asyncio.FIRST_COMPLETED)
-                if not coming.done():
-                    coming.cancel()
-                    self.cut = True
+                await self._window.acquire()  # before it is read: nobody counts a message that waits for the window
+                if (message := await self._message(requests, closing)) is None:
                     return
-                if (request := coming.result()) is None:
-                    return
-                yield request
+                yield message
         finally:
             closing.cancel()
+
+    async def _message(self, requests: AsyncIterator[bytes], closing: asyncio.Task[Any]) -> bytes | None:
+        """The next one; None at the end. Raises Draining, and Overloaded where too many streams are silent."""
+        coming = asyncio.ensure_future(anext(requests, None))
+        both = {coming, closing}
+        try:
+            done, _ = await asyncio.wait(both, timeout=self._limits.silent_seconds, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                with self._limits.beside.holding(self._caller) as silent:
+                    silent.add(self._limits.message_bytes)
+                    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if not coming.done():
+                raise Draining("the service is shutting down; what it had read is answered, send the rest elsewhere")
+            return coming.result()
+        finally:
+            coming.cancel()
 
     async def answers(self) -> AsyncIterator[ClassifyStreamResponse]:
         while (answer := await self._answers.get()) is not None:
             yield answer
             self._window.release()  # only now: a caller that does not take its answers must not send more
 
-    async def _classify(self, data: bytes) -> None:
-        self._answers.put_nowait(await self._answer(data))
+    async def _classify(self, data: bytes, body: Holding) -> None:
+        self._answers.put_nowait(await self._answer(data, body))
 
-    async def _answer(self, data: bytes) -> ClassifyStreamResponse:
+    async def _answer(self, data: bytes, body: Holding) -> ClassifyStreamResponse:
         request = ClassifyStreamRequest()
         try:
             self._served.grant = self._grant()
             request = grpc_messages.read(ClassifyStreamRequest, data)
-            call = _call(request, [request.image.content], self._context, self._served)
+            call = _call(request, [request.image.content], body, self._context, self._served)
             model, image = await self._classifier.classify_bulk(call)
         except ServingError as error:
             self._served.streamed[error.outcome] += 1
@@ -189,6 +213,7 @@ class ImageStream:
 def _call(
     request: ClassifyRequest | ClassifyStreamRequest,
     images: list[bytes],
+    body: Holding,
     context: ServicerContext,
     served: Served,
 ) -> Call:
@@ -208,6 +233,7 @@ def _call(
         trace=served.trace,
         caller=_caller(context, served),
         quota=served.grant.quota,
+        body=body,
     )
 
 

@@ -13,8 +13,9 @@ import structlog
 from swin_gateway import backend
 from swin_gateway.admission import Admission
 from swin_gateway.archive import Archive
-from swin_gateway.errors import ModelNotFound
+from swin_gateway.errors import ModelNotFound, TooLarge
 from swin_gateway.metrics import ModelMetrics
+from swin_gateway.options import Options
 from swin_proto.v1 import classifier_pb2
 from swin_proto.worker.v1.job_pb2 import Answer
 
@@ -113,6 +114,15 @@ class ServedModel:
     def image_bytes(self) -> int:
         """Of embedding and maps that may answer one image: a batch of such answers stays within BATCH_BYTES."""
         return BATCH_BYTES // self.manifest.batch_size
+
+    def check_answer(self, options: Options, images: int, most: int) -> None:
+        """Raises TooLarge when the embeddings and maps asked for would be; most: bytes of a call's"""
+        each = options.answer_bytes(self.manifest)
+        if each > self.image_bytes:
+            raise TooLarge(f"one image's answer could have {each} bytes, more than {self.image_bytes}; lower top_k")
+        if (size := images * each) > most:
+            advice = "send fewer images" + (" or lower top_k" if options.class_activation_map else "")
+            raise TooLarge(f"the answer could have {size} bytes, more than {most}; {advice}")
 
     def take(self, answer: Answer) -> None:
         """Notes what a worker's answer says about the worker."""

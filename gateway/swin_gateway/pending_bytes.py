@@ -1,6 +1,7 @@
 """Bytes of request bodies and messages that the gateway holds -> a bound on all of them, over both protocols.
 
-A body counts from its first byte until its call is answered, so the bound is also the queue's, in bytes.
+A body counts from its first byte until its call is answered, so the bound is also the queue's, in bytes. Of a call that
+was abandoned, the images count that a worker has, until it is done with them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 
 from swin_gateway.admission import GREED
 from swin_gateway.errors import Overloaded
+from swin_gateway.held import Held
 
 
 class PendingBytes:
@@ -48,7 +50,7 @@ class PendingBytes:
         try:
             yield holding
         finally:
-            self.give(caller, holding.size)
+            holding.end()
 
     def _fits(self, caller: str, size: int) -> bool:
         return self._held[caller] + size <= GREED * (self._limit - self.total - size)
@@ -60,13 +62,14 @@ class PendingBytes:
             del self._held[caller]  # callers come and go; only those that hold something are kept
 
 
-class Holding:
+class Holding(Held):
     """One call's share."""
 
-    def __init__(self, pending: PendingBytes, caller: str) -> None:
+    def __init__(self, pending: PendingBytes, caller: str, size: int = 0) -> None:
+        """size: what was taken for it already"""
+        super().__init__(lambda change: pending.give(caller, -change), size)
         self._pending = pending
         self._caller = caller
-        self.size = 0
 
     def add(self, size: int) -> None:
         """Raises Overloaded; then nothing was added."""

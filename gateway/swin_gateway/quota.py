@@ -15,6 +15,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from swin_gateway.errors import RateLimited, TooLarge
+from swin_gateway.held import Held
 from swin_gateway.tokens import Token, rate_of
 
 LEAST_WAIT = 0.02  # seconds
@@ -39,27 +40,29 @@ class Quota:
         self._most = most
 
     @contextmanager
-    def holding(self, images: int) -> Iterator[None]:
-        """Around the time that the images of one call are in the service.
+    def holding(self, images: int) -> Iterator[Held]:
+        """Around one call with so many images; those that were dispatched are here until their jobs have ended.
 
         Raises:
             RateLimited: they are more than the limits leave now.
             TooLarge: they are more than the limits ever leave.
         """
         self._take(images)
+        held = Held(self._change, images)
         try:
-            yield
+            yield held
         finally:
-            self._give_back(images)
+            held.end()
 
     @asynccontextmanager
-    async def holding_one(self, deadline: float) -> AsyncIterator[None]:
+    async def holding_one(self, deadline: float) -> AsyncIterator[Held]:
         """The same for one image of a stream, which waits for its turn until `deadline` (monotonic)."""
         await self._take_one(deadline)
+        held = Held(self._change, 1)
         try:
-            yield
+            yield held
         finally:
-            self._give_back(1)
+            held.end()
 
     def _take(self, images: int) -> None:
         if self._most is not None:
@@ -95,8 +98,8 @@ class Quota:
             async with asyncio.timeout(seconds):
                 await self._left.wait()
 
-    def _give_back(self, images: int) -> None:
-        self._held -= images
+    def _change(self, images: int) -> None:
+        self._held += images
         self._left.set()
 
 

@@ -24,6 +24,7 @@ from swin_gateway.call import Call
 from swin_gateway.calls import Calls, Served
 from swin_gateway.classifier import Classifier
 from swin_gateway.errors import Cancelled, DeadlineExceeded, Draining, InvalidRequest, NotFound, ServingError
+from swin_gateway.pending_bytes import Holding
 from swin_gateway.probes import Probes
 from swin_gateway.readiness import Readiness
 from swin_gateway.rest_docs import docs
@@ -135,10 +136,10 @@ class RestApi:
         self, request: Request, name: str, version: str, asked: RestOptions, timeout: float | None
     ) -> JSONResponse:
         with self._classifier.pending.holding(_caller(request)) as holding:
-            return await self._held(request, name, version, asked, timeout, holding.add)
+            return await self._held(request, name, version, asked, timeout, holding)
 
     async def _held(
-        self, request: Request, name: str, version: str, asked: RestOptions, timeout: float | None, take: Take
+        self, request: Request, name: str, version: str, asked: RestOptions, timeout: float | None, body: Holding
     ) -> JSONResponse:
         call = served(request)
         call.method = "Classify"
@@ -149,7 +150,7 @@ class RestApi:
         call.by(model)
         asked.options.for_model(model.manifest)  # here already, so that a refusal need not wait for the body
         deadline = time.monotonic() + self._classifier.time_limit(timeout)
-        images = await self._images(request, take, deadline)
+        images = await self._images(request, body.add, deadline)
         asked.check_listed(model.manifest, len(images))
         answer = self._classifier.classify(
             Call(
@@ -161,6 +162,7 @@ class RestApi:
                 request_id=call.request_id,
                 caller=_caller(request),
                 quota=call.grant.quota,
+                body=body,
                 trace=call.trace,
             )
         )

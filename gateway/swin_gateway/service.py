@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from swin_gateway import open_files
 from swin_gateway.archive import Archive
 from swin_gateway.calls import Calls
 from swin_gateway.classifier import Classifier
@@ -26,6 +27,7 @@ from swin_gateway.pending_bytes import PendingBytes
 from swin_gateway.ports import CUT_SECONDS, MESSAGE_OVERHEAD, Ports
 from swin_gateway.readiness import Readiness
 from swin_gateway.settings import ServeSettings
+from swin_gateway.stream_limits import StreamLimits
 from swin_gateway.torchserve import TorchServe
 from swin_gateway.tracing import Tracing
 from swin_gateway.worker import WorkerClient
@@ -79,6 +81,7 @@ class Service:
             self._workers,
             HeaderCheck(settings.max_image_bytes, settings.max_pixels, settings.formats),
             pending,
+            StreamLimits.of(settings, message_bytes),
             max_images=settings.max_images,
             max_response_bytes=settings.max_response_bytes,
             default_timeout=settings.default_timeout,
@@ -99,6 +102,8 @@ class Service:
         Raises:
             StartError: a port is busy, or TorchServe cannot be started.
         """
+        slots = sum(model.admission.slots for model in self.classifier.models)
+        open_files.allow(self._settings.max_connections, slots)
         self._ports.bind()
         self.http_port, self.grpc_port, self.metrics_port = self._ports.http, self._ports.grpc, self._ports.metrics
         self.metrics.build_info.info(_versions())

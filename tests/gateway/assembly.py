@@ -29,6 +29,7 @@ from swin_gateway.options import Options
 from swin_gateway.pending_bytes import PendingBytes
 from swin_gateway.readiness import Readiness
 from swin_gateway.rest_api import RestApi
+from swin_gateway.stream_limits import StreamLimits
 from swin_gateway.tracing import Tracing
 from swin_proto import CONTRACT_VERSION
 from swin_proto.worker.v1.job_pb2 import ActivationMaps, Answer, Error, Job, Result, TopK
@@ -169,6 +170,7 @@ def gateway(
     default_timeout: float = 5.0,
     max_response_bytes: int = 100_000,
     max_pending_bytes: int = 10_000_000,
+    silent_seconds: float = 30.0,
     tracing: Tracing | None = None,
     access: Access = OPEN,
 ) -> Gateway:
@@ -188,6 +190,9 @@ def gateway(
         workers,  # type: ignore[arg-type]
         HeaderCheck(max_bytes=50_000, max_pixels=1_000_000, formats=("JPEG", "PNG", "WEBP")),
         PendingBytes(max_pending_bytes),
+        StreamLimits(
+            beside=PendingBytes(max_pending_bytes), message_bytes=MAX_MESSAGE_BYTES, silent_seconds=silent_seconds
+        ),
         max_images=MAX_IMAGES,
         max_response_bytes=max_response_bytes,
         default_timeout=default_timeout,

@@ -31,9 +31,10 @@ class Authority:
         path.write_bytes(self.pem)
         return path
 
-    def issue(self, folder: Path, *, expired: bool = False) -> Pair:
+    def issue(self, folder: Path, *, expired: bool = False, valid_from: datetime | None = None) -> Pair:
         """A certificate for localhost and its key, as Kubernetes names the files of a secret; for clients as well."""
-        issued = self._ca.issue_cert("localhost", "127.0.0.1", "127.0.0.2", not_after=PAST if expired else None)
+        names = ("localhost", "127.0.0.1", "127.0.0.2")
+        issued = self._ca.issue_cert(*names, not_before=valid_from, not_after=PAST if expired else None)
         folder.mkdir(parents=True, exist_ok=True)
         pair = Pair(folder / "tls.crt", folder / "tls.key")
         pair.certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))

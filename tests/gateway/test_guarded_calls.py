@@ -237,6 +237,35 @@ async def test_a_token_has_only_so_many_images_here_at_once() -> None:
     assert [second.status_code, third.status_code] == [429, 200]
 
 
+@pytest.mark.parametrize("way", ["rest", "grpc", "stream"])
+async def test_a_caller_that_gives_up_has_its_limits_back_when_the_worker_is_done(way: str) -> None:
+    """Else it could have the worker do any number at once, by sending and cancelling all the time."""
+    served = guarded(toml("narrow", more="concurrency = 1"))
+    served.workers.gate.clear()
+    large = PNG + bytes(40_000)
+    async with served.rest() as client, served.grpc() as channel:
+        metadata: Any = tuple(bearer("narrow").items())
+        stub = ClassifierStub(channel)
+        if way == "rest":
+            asked: Any = asyncio.create_task(client.post(CLASSIFY, content=large, headers=bearer("narrow")))
+        elif way == "grpc":
+            asked = stub.Classify(ClassifyRequest(images=[Image(content=large)]), metadata=metadata)
+        else:
+            asked = stub.ClassifyStream(metadata=metadata)
+            await asked.write(ClassifyStreamRequest(id="1", image=Image(content=large)))
+        await until(lambda: served.workers.jobs)
+        asked.cancel()
+        await until(lambda: served.metrics.in_flight._value.get() == 0)
+        second = await client.post(CLASSIFY, content=PNG, headers=bearer("narrow"))
+        assert (second.status_code, second.json()["error"]["reason"]) == (429, "RATE_LIMITED")
+        assert served.classifier.pending.total == len(large)
+        served.workers.gate.set()
+        await until(lambda: not served.model.admission.dispatched)
+        third = await client.post(CLASSIFY, content=PNG, headers=bearer("narrow"))
+    assert third.status_code == 200
+    assert served.classifier.pending.total == 0
+
+
 async def test_the_bulk_of_a_stream_waits_for_its_tokens_limits_instead_of_failing() -> None:
     served = guarded(toml("narrow", more="concurrency = 1"))
     requests = [ClassifyStreamRequest(id=str(index), image=Image(content=PNG)) for index in range(8)]

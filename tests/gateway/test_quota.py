@@ -55,6 +55,27 @@ def test_images_that_are_here_count_until_they_are_answered() -> None:
     ask(limited, 4)
 
 
+def test_a_dispatched_image_counts_until_its_job_is_done_though_its_call_has_ended() -> None:
+    limited = quota(concurrency=2)
+    with limited.holding(2) as held:
+        job = held.dispatched()
+        job.__enter__()
+    ask(limited, 1)
+    with pytest.raises(RateLimited, match="1 of its 2"):
+        ask(limited, 2)
+    job.__exit__(None, None, None)
+    ask(limited, 2)
+
+
+def test_an_image_whose_job_begins_just_after_its_call_has_ended_counts_too() -> None:
+    limited = quota(concurrency=1)
+    with limited.holding(1) as held:
+        pass
+    with held.dispatched(), pytest.raises(RateLimited):
+        ask(limited)
+    ask(limited)
+
+
 @pytest.mark.parametrize("limits", [{"rate": "5/second"}, {"concurrency": 5}])
 def test_a_call_that_could_never_pass_is_too_large(limits: dict[str, str | int]) -> None:
     with pytest.raises(TooLarge, match="5"):

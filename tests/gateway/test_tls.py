@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ssl
+import time
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,22 @@ def test_changed_files_are_shown_to_new_connections_and_half_of_them_are_not(
     pair.key.write_bytes(other.key.read_bytes())
     tls.files.look()
     assert served(tls) == other.certificate.read_text()
+
+
+def test_a_certificate_that_is_valid_a_moment_later_is_shown_from_then_on(authority: Authority, tmp_path: Path) -> None:
+    """As cert-manager renews one, on a clock that is two seconds behind."""
+    pair = authority.issue(tmp_path)
+    tls = Tls(pair.certificate, pair.key, None)
+    first = served(tls)
+    authority.issue(tmp_path, valid_from=datetime.now(UTC) + timedelta(seconds=2))
+    with capture_logs() as logs:
+        tls.files.look()
+        assert served(tls) == first
+        time.sleep(2.5)
+        tls.files.look()
+    assert served(tls) == pair.certificate.read_text()
+    assert [entry["log_level"] for entry in logs] == ["error", "info"]
+    assert "not yet valid" in logs[0]["error"]
 
 
 def test_grpc_is_told_once_of_each_change(authority: Authority, tmp_path: Path) -> None:

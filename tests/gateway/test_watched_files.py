@@ -73,6 +73,23 @@ def test_what_cannot_be_loaded_is_told_once_and_changes_nothing(file: Path, load
     assert loaded.contents == [(b"one",), (b"two",)]
 
 
+def test_what_could_not_be_loaded_is_tried_again_and_another_reason_is_told(file: Path) -> None:
+    """Time alone makes some files good: a certificate that is valid from now on, on a clock that is behind."""
+    reasons = ["", "not yet valid", "not yet valid", "something else", ""]
+
+    def load(_: Contents) -> None:
+        if reason := reasons.pop(0):
+            raise ValueError(reason)
+
+    watched = WatchedFiles("it", [file], load)
+    file.write_text("two")
+    with capture_logs() as logs:
+        for _ in range(5):
+            watched.look()
+    assert [entry.get("error") for entry in logs] == ["not yet valid", "something else", None]
+    assert not reasons
+
+
 @pytest.mark.parametrize("text", ["broken", None], ids=["broken", "gone"])
 def test_at_the_start_it_is_refused(file: Path, loaded: Loaded, text: str | None) -> None:
     file.unlink() if text is None else file.write_text(text)
