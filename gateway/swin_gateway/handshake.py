@@ -45,7 +45,7 @@ class Handshake(asyncio.Protocol):
             transport.abort()
             return
         self._connections.add(self)
-        self._transport = transport
+        self.transport = transport
         transport.pause_reading()  # what comes is for the handshake, which begins a moment later
         self._task = asyncio.create_task(self._shake_hands())
 
@@ -56,12 +56,12 @@ class Handshake(asyncio.Protocol):
         """What uvicorn asks of each connection when it is to end."""
         self._connections.discard(self)
         self._task.cancel()
-        self._transport.abort()
+        self.transport.abort()
 
     async def _shake_hands(self) -> None:
         try:
             secure = await asyncio.get_running_loop().start_tls(
-                self._transport,
+                self.transport,
                 self,
                 self._context,
                 server_side=True,
@@ -79,6 +79,6 @@ class Handshake(asyncio.Protocol):
             return
         behind = self._behind()
         secure.set_protocol(behind)
-        behind.connection_made(TlsTransport(secure, self._transport))
+        behind.connection_made(TlsTransport(secure, self.transport))
         if self._early:
             behind.data_received(self._early)

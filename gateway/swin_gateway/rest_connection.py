@@ -208,7 +208,7 @@ class RestConnection(HttpToolsProtocol):
         self._timer = self.loop.call_later(self._limits.look_seconds, self._look)
         waited = now - self._since
         rested = now - max(self._since, self._unsent.last)
-        if self._unsent.stall(self.transport.get_write_buffer_size(), now):
+        if self._unsent.stall(self.transport, now):
             self._cut("stalled_answer")
         elif self.transport.is_closing():
             if not self._unanswered and rested > LAST_WORDS_SECONDS:  # TLS waits for the client to agree

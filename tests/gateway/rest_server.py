@@ -84,7 +84,9 @@ class Running:
 async def running(context: ssl.SSLContext | None = None, **changes: Any) -> AsyncIterator[Running]:
     app, closed = Application(), Counter[str]()
     http = protocol(replace(PATIENT, **changes), lambda cause: closed.update([cause]), context)
-    config = uvicorn.Config(app, port=0, http=http, ws="none", lifespan="off", log_config=None, server_header=False)
+    config = uvicorn.Config(
+        app, port=0, http=http, ws="none", lifespan="off", log_config=None, server_header=False, timeout_keep_alive=0
+    )
     server = Server(config)
     task = asyncio.create_task(server.serve())
     await until(lambda: server.started)

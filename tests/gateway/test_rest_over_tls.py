@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import asyncio.constants
 import contextlib
 import gc
 import socket
@@ -140,8 +141,9 @@ async def test_a_client_that_takes_nothing_of_its_answer_is_cut(authority: Autho
 
 @pytest.mark.parametrize("last", [b"", b"Connection: close\r\n"], ids=["kept", "closed"])
 async def test_a_slow_client_has_its_whole_answer_however_long_it_is_idle_with_that(
-    authority: Authority, context: ssl.SSLContext, last: bytes
+    authority: Authority, context: ssl.SSLContext, last: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(asyncio.constants, "SSL_SHUTDOWN_TIMEOUT", 0.1)  # asyncio's own, after which it cuts
     async with running(context, stall_seconds=2.0, idle_seconds=0.1) as served:
         reader, writer = await connect(served, authority, b"GET /large HTTP/1.1\r\nHost: x\r\n" + last + b"\r\n")
         async with asyncio.timeout(60):

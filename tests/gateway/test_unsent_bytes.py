@@ -13,7 +13,7 @@ MUCH = 30_000_000
 def stalls(sizes: list[int]) -> int | None:
     """After how many seconds, of sizes a second apart."""
     unsent = UnsentBytes(STALL)
-    return next((second for second, size in enumerate(sizes) if unsent.stall(size, float(second))), None)
+    return next((second for second, size in enumerate(sizes) if unsent._stall(size, float(second))), None)
 
 
 @pytest.mark.parametrize(
