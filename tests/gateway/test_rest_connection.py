@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import re
+import socket
 
 import pytest
 
@@ -156,6 +157,21 @@ async def test_a_client_that_takes_nothing_of_its_answer_is_cut_and_one_that_is_
         await until(lambda: served.closed == {"stalled_answer": 1}, 20)
         for _, writer in (slow, silent):
             writer.close()
+
+
+@pytest.mark.parametrize(("bytes_a_second", "cut"), [(200_000, {}), (5_000, {"stalled_answer": 1})])
+async def test_an_answer_may_be_taken_slowly_but_not_for_ever(bytes_a_second: int, cut: dict[str, int]) -> None:
+    """200 kB/s are less than what the kernel wants to be rid of before it takes more of the server."""
+    async with running(stall_seconds=1.5) as served:
+        loop = asyncio.get_running_loop()
+        with socket.create_connection(("127.0.0.1", served.port)) as client:
+            client.sendall(GET % b"large")
+            client.setblocking(False)
+            for _ in range(40):
+                with contextlib.suppress(ConnectionError):
+                    await asyncio.wait_for(loop.sock_recv(client, bytes_a_second // 10), 10)
+                await asyncio.sleep(0.1)
+            assert dict(served.closed) == cut
 
 
 async def test_a_connection_too_many_is_closed_at_once_and_harms_no_other() -> None:
