@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import math
 import socket
-import ssl
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,15 +30,12 @@ class HttpServer:
         app: Any,
         connection: type[asyncio.Protocol],
         *,
-        idle_seconds: float,
         drain_seconds: float,
-        context: ssl.SSLContext | None = None,
     ) -> None:
-        """connection: makes the protocol of each; context: for TLS"""
+        """connection: makes the protocol of each, which knows of idle clients and of TLS"""
         config = uvicorn.Config(
             app,
             http=connection,
-            timeout_keep_alive=math.ceil(idle_seconds),
             log_config=None,
             log_level="warning",  # our own lines say when it starts and ends
             access_log=False,
@@ -49,8 +45,6 @@ class HttpServer:
             proxy_headers=False,  # whose call it is decides who waits; a header could say anything
             timeout_graceful_shutdown=math.ceil(drain_seconds),
         )
-        config.load()
-        config.ssl = context
         self._server = Uvicorn(config)
         self._socket: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None

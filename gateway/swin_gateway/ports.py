@@ -93,10 +93,8 @@ class Ports:
     def _http_server(self, app: Any, context: ssl.SSLContext | None, closed: Callable[[str], None]) -> HttpServer:
         return HttpServer(
             app,
-            protocol(ConnectionLimits.of(self._settings), closed),
-            idle_seconds=self._settings.idle_timeout,
+            protocol(ConnectionLimits.of(self._settings), closed, context),
             drain_seconds=self._settings.drain_timeout + CUT_SECONDS,
-            context=context,
         )
 
     def _warn(self, metrics_host: str) -> None:

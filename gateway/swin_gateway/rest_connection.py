@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import enum
 import json
+import ssl
 from collections.abc import Callable
+from functools import partial
 from itertools import chain
 from typing import Any, cast
 
@@ -21,9 +23,11 @@ from uvicorn.server import ServerState
 
 from swin_gateway.connection_limits import ConnectionLimits
 from swin_gateway.errors import HeadersTooLarge, InvalidRequest, ServingError, TooSlow
+from swin_gateway.handshake import Handshake
 from swin_gateway.request_id import REQUEST_ID, request_id_from
 from swin_gateway.rest_json import error_body
 from swin_gateway.security_headers import security_headers
+from swin_gateway.unsent_bytes import UnsentBytes
 
 LAST_WORDS_SECONDS = 2.0
 """What still comes after a refusal is taken and thrown away for so long: closed at once, the refusal could be lost."""
@@ -66,7 +70,7 @@ class RestConnection(HttpToolsProtocol):
         """Why a callback ended the parsing."""
         self._deaf = False
         """Whether nothing that comes is a request any more."""
-        self._unsent, self._unsent_since = 0, 0.0
+        self._unsent = UnsentBytes(limits.stall_seconds)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         if len(self.connections) >= self._limits.connections:
@@ -122,6 +126,7 @@ class RestConnection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self._unset_keepalive_if_required()  # uvicorn would close it however much of the answer is still to be taken
         self._unanswered -= 1
         self._since = self.loop.time()
         if self._unanswered:
@@ -202,17 +207,19 @@ class RestConnection(HttpToolsProtocol):
         now = self.loop.time()
         self._timer = self.loop.call_later(self._limits.look_seconds, self._look)
         waited = now - self._since
-        if self._answer_stalls(now):
+        rested = now - max(self._since, self._unsent.last)
+        if self._unsent.stall(self.transport, now):
             self._cut("stalled_answer")
         elif self.transport.is_closing():
-            pass
+            if not self._unanswered and rested > LAST_WORDS_SECONDS:  # TLS waits for the client to agree
+                self.transport.abort()
         elif self._deaf:
-            if not self._unanswered and waited > LAST_WORDS_SECONDS:
+            if not self._unanswered and rested > LAST_WORDS_SECONDS:
                 self.transport.close()
         elif self.flow.read_paused:
             pass  # it is not the client who is slow
         elif self._phase is Phase.IDLE:
-            if not self._unanswered and waited > self._limits.idle_seconds:
+            if not self._unanswered and rested > self._limits.idle_seconds:
                 self.transport.close()
         elif self._phase is Phase.HEAD:
             if waited > self._limits.header_seconds:
@@ -220,18 +227,16 @@ class RestConnection(HttpToolsProtocol):
         elif waited > self._limits.stall_seconds:
             self._cut("stalled_body")
 
-    def _answer_stalls(self, now: float) -> bool:
-        """Whether the client has long taken nothing of what there is for it."""
-        before, self._unsent = self._unsent, self.transport.get_write_buffer_size()
-        if not self._unsent or not before or self._unsent < before:
-            self._unsent_since = now
-        return now - self._unsent_since > self._limits.stall_seconds
 
+def protocol(
+    limits: ConnectionLimits, closed: Callable[[str], None], context: ssl.SSLContext | None = None
+) -> type[asyncio.Protocol]:
+    """What uvicorn takes as its `http`. context: for TLS, of which uvicorn need not know"""
 
-def protocol(limits: ConnectionLimits, closed: Callable[[str], None]) -> type[asyncio.Protocol]:
-    """What uvicorn takes as its `http`."""
-
-    def connection(**facts: Any) -> RestConnection:
-        return RestConnection(**facts, limits=limits, closed=closed)
+    def connection(**facts: Any) -> asyncio.Protocol:
+        rest = partial(RestConnection, **facts, limits=limits, closed=closed)
+        if context is None:
+            return rest()
+        return Handshake(rest, context, facts["server_state"].connections, limits=limits, closed=closed)
 
     return cast("type[asyncio.Protocol]", connection)

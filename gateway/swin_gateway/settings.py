@@ -98,13 +98,13 @@ class ServeSettings(BaseSettings):
         16 * 2**10, description="most bytes of a request line with its headers, or of a gRPC call's metadata"
     )
     header_timeout: Seconds = Field(
-        10.0, description="from the first byte of a request to the end of its headers; also gRPC's handshake"
+        10.0, description="from the first byte of a request to the end of its headers; also of a handshake"
     )
     idle_timeout: Seconds = Field(
         75.0, description="how long a connection may have no call; let load balancers close first, at 60 usually"
     )
     stall_timeout: Seconds = Field(
-        30.0, description="how long a body, or the reading of an answer, may stand still; gRPC: between pings"
+        30.0, description="how long a body, or the taking of an answer (64 KiB), may stand still; gRPC: between pings"
     )
     max_pending_bytes: Positive = Field(
         256 * 2**20, description="most bytes of all requests that wait or are being read; the rest is shed"

@@ -1,4 +1,4 @@
-"""uvicorn with our connections around a small application, and clients that write bytes to a socket."""
+"""What clients may do with a connection, by bytes that they write to a socket."""
 
 from __future__ import annotations
 
@@ -6,21 +6,15 @@ import asyncio
 import contextlib
 import json
 import re
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+import socket
 
 import pytest
-import uvicorn
 
 from swin_gateway import connection_limits, rest_connection
-from swin_gateway.connection_limits import ConnectionLimits
-from swin_gateway.rest_connection import protocol
 
 from .assembly import until
+from .rest_server import LARGE, running
 
-PATIENT = ConnectionLimits(connections=100, header_bytes=2000, header_seconds=30, idle_seconds=30, stall_seconds=30)
 GET = b"GET /%b HTTP/1.1\r\nHost: x\r\n\r\n"
 SECOND = b"GET /second HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -30,82 +24,6 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that nobody waits for a look at the clock, or for last words to be heard."""
     monkeypatch.setattr(connection_limits, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(rest_connection, "LAST_WORDS_SECONDS", 0.1)
-
-
-class Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-class Application:
-    """Reads the body, then answers with the path; /now answers at once, /large with much, /wait when `gate` opens."""
-
-    def __init__(self) -> None:
-        self.seen: list[str] = []
-        self.bodies: list[bytes] = []
-        self.disconnected = 0
-        self.gate = asyncio.Event()
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        path = scope["path"]
-        self.seen.append(path)
-        if path != "/now":
-            body, more = b"", True
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    self.disconnected += 1
-                    return
-                body, more = body + message["body"], message["more_body"]
-            self.bodies.append(body)
-        if path == "/wait":
-            await self.gate.wait()
-        answer = bytes(30_000_000) if path == "/large" else path.encode()
-        headers = [(b"content-length", str(len(answer)).encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": answer})
-
-
-@dataclass
-class Running:
-    app: Application
-    closed: Counter[str]
-    port: int
-    server: Server
-
-    async def connect(self, content: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        writer.write(content)
-        return reader, writer
-
-    async def told(self, content: bytes) -> bytes:
-        """All that is answered to `content` until the server closes."""
-        reader, writer = await self.connect(content)
-        try:
-            async with asyncio.timeout(20):
-                return await reader.read()
-        finally:
-            writer.close()
-
-
-@contextlib.asynccontextmanager
-async def running(**changes: Any) -> AsyncIterator[Running]:
-    app, closed = Application(), Counter[str]()
-    http = protocol(replace(PATIENT, **changes), lambda cause: closed.update([cause]))
-    config = uvicorn.Config(app, port=0, http=http, ws="none", lifespan="off", log_config=None, server_header=False)
-    server = Server(config)
-    task = asyncio.create_task(server.serve())
-    await until(lambda: server.started)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        yield Running(app, closed, port, server)
-    finally:
-        app.gate.set()
-        for connection in list(server.server_state.connections):
-            connection.transport.abort()
-        server.should_exit = True
-        await task
 
 
 def statuses(answer: bytes) -> list[int]:
@@ -230,7 +148,7 @@ async def test_the_rest_of_a_body_that_was_answered_is_no_request() -> None:
 async def test_a_client_that_takes_nothing_of_its_answer_is_cut_and_one_that_is_slow_is_not() -> None:
     async with running(stall_seconds=2.0) as served:
         slow, silent = await served.connect(GET % b"large"), await served.connect(GET % b"large")
-        left = 30_000_000
+        left = LARGE
         async with asyncio.timeout(60):
             await slow[0].readuntil(b"\r\n\r\n")
             while left:
@@ -239,6 +157,21 @@ async def test_a_client_that_takes_nothing_of_its_answer_is_cut_and_one_that_is_
         await until(lambda: served.closed == {"stalled_answer": 1}, 20)
         for _, writer in (slow, silent):
             writer.close()
+
+
+@pytest.mark.parametrize(("bytes_a_second", "cut"), [(200_000, {}), (5_000, {"stalled_answer": 1})])
+async def test_an_answer_may_be_taken_slowly_but_not_for_ever(bytes_a_second: int, cut: dict[str, int]) -> None:
+    """200 kB/s are less than what the kernel wants to be rid of before it takes more of the server."""
+    async with running(stall_seconds=1.5) as served:
+        loop = asyncio.get_running_loop()
+        with socket.create_connection(("127.0.0.1", served.port)) as client:
+            client.sendall(GET % b"large")
+            client.setblocking(False)
+            for _ in range(40):
+                with contextlib.suppress(ConnectionError):
+                    await asyncio.wait_for(loop.sock_recv(client, bytes_a_second // 10), 10)
+                await asyncio.sleep(0.1)
+            assert dict(served.closed) == cut
 
 
 async def test_a_connection_too_many_is_closed_at_once_and_harms_no_other() -> None:
