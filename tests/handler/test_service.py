@@ -83,10 +83,10 @@ def test_a_bug_in_decoding_spares_its_batch(
     [solo] = answers(loaded, [job_row(GOOD)], context)
     honest = Decoder.__call__
 
-    def buggy(self: Decoder, data: bytes) -> Any:
+    def buggy(self: Decoder, data: bytes, until: float | None) -> Any:
         if data == OTHER:
             raise AssertionError("a bug")
-        return honest(self, data)
+        return honest(self, data, until)
 
     monkeypatch.setattr(Decoder, "__call__", buggy)
     [first, second] = answers(loaded, [job_row(OTHER), job_row(GOOD)], context)
