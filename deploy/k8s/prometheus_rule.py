@@ -1,6 +1,7 @@
 """deploy/prometheus/rules.yaml -> the same rules as the Prometheus operator takes them.
 
-`make manifests` runs it. A copy, because kustomize cannot put one YAML file into another; a test holds it to its source.
+`make manifests` runs it. A copy, because kustomize cannot put one YAML file into another; a test holds it to its
+source.
 """
 
 from __future__ import annotations

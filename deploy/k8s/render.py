@@ -28,7 +28,7 @@ COMBINATIONS: dict[str, tuple[str, Sequence[str]]] = {
 
 def kustomization(folder: Path, overlay: str, components: Sequence[str]) -> str:
     """The text of one in `folder`, as a user would write it in a folder of their own."""
-    lines = ["apiVersion: kustomize.config.k8s.io/v1beta1", "kind: Kustomization"]
+    lines = ["apiVersion: kustomize.config.k8s.io/v1beta1", "kind: Kustomization", "namespace: swinserve"]
     lines += ["resources:", f"  - {os.path.relpath(HERE / 'overlays' / overlay, folder)}"]
     if components:
         lines += ["components:", *(f"  - {os.path.relpath(HERE / 'components' / each, folder)}" for each in components)]
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=HERE.parents[1] / "out" / "manifests")
     output: Path = parser.parse_args().output
     if shutil.which("kubectl") is None:
-        sys.exit("kubectl is not installed; any from 1.27 on renders (https://kubernetes.io/docs/tasks/tools/)")
+        sys.exit("kubectl is not installed; 1.32 is known to render (https://kubernetes.io/docs/tasks/tools/)")
     output.mkdir(parents=True, exist_ok=True)
     for name, (overlay, components) in COMBINATIONS.items():
         try:
