@@ -22,7 +22,7 @@ FUZZERS := 5
 
 .PHONY: help setup demo serve test test-full gpu lint format typecheck check proto proto-check lock sbom audit train load \
 	bench-crosscheck bench-decode bench-gateway bench-gpu bench-memory bench-model bench-overload bench-pipeline bench-serve \
-	bench-start rolling soak fuzz dashboard wheel clean
+	bench-start rolling soak fuzz dashboard manifests wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -159,6 +159,10 @@ soak: .venv/.dev  ## make soak MINUTES=30: memory, descriptors, threads and p99 
 
 dashboard: .venv/.dev  ## rewrite deploy/grafana/swinserve.json from panels.py
 	@$(BIN)/python deploy/grafana/dashboard.py
+
+manifests:  ## render every promised combination of deploy/k8s into out/manifests, by kubectl; rewrite the operator's rules
+	@$(PYTHON) deploy/k8s/prometheus_rule.py
+	@$(PYTHON) deploy/k8s/render.py
 
 bench-model: .venv/.dev  ## ours against every other way to run the models, on this CPU; BENCH="--quick" and others
 	@$(BIN)/python loadtests/bench_model.py $(BENCH)
