@@ -78,6 +78,7 @@ def test_keda_asks_prometheus_for_series_that_the_service_has(found: list[Object
     assert asked <= ours
     (namespace,) = of_kind(found, "Namespace")
     assert set(re.findall(r'namespace="([^"]*)"', query)) == {namespace["metadata"]["name"]}
+    assert trigger["metadata"]["ignoreNullValues"] == "false", "no series would count as no load"
     fewest, most = bounds(found)
     assert fewest <= spec["fallback"]["replicas"] <= most
 
