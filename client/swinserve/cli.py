@@ -6,6 +6,8 @@ from typing import Any, NamedTuple, NoReturn
 import click
 
 from .commands.classify import classify
+from .commands.completion import completion
+from .commands.doctor import doctor
 from .commands.served import served
 from .errors import UNREACHABLE, SwinserveError, Unavailable
 
@@ -105,5 +107,5 @@ def main() -> None:
     """Classify images with a Swin Transformer service, and run such a service."""
 
 
-main.add_command(classify)
-main.add_command(served)
+for command in (classify, completion, doctor, served):
+    main.add_command(command)

@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 import structlog
-from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -20,7 +19,7 @@ from swin_gateway.errors import StartError
 from swin_gateway.listening import address
 from swin_gateway.log import configure_logging
 from swin_gateway.service import Service, ServiceFailed
-from swin_gateway.settings import PREFIX, SECRETS, ServeSettings
+from swin_gateway.settings import PREFIX, SECRETS, ServeSettings, refusal
 
 log = structlog.get_logger("swinserve")
 
@@ -62,11 +61,8 @@ def serve(models: tuple[str, ...], config: Path | None, **flags: Any) -> None:
     given = {name: value for name, value in flags.items() if value is not None} | ({"models": models} if models else {})
     try:
         settings = ServeSettings.load(given, config)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        _refuse(": ".join([*map(str, first["loc"][:1]), first["msg"].removeprefix("Value error, ")]))
     except (ValueError, OSError) as error:
-        _refuse(str(error))
+        _refuse(refusal(error))
     configure_logging(settings.log_level, settings.log_format)
     code = asyncio.run(_serve(settings))
     _forget_what_is_unwritten()
