@@ -7,51 +7,74 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import click
 import structlog
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from swin_gateway.archive import find_archives
 from swin_gateway.errors import StartError
 from swin_gateway.listening import address
 from swin_gateway.log import configure_logging
-from swin_gateway.service import Service, ServiceFailed
 from swin_gateway.settings import PREFIX, SECRETS, ServeSettings, refusal
+
+if TYPE_CHECKING:
+    from swin_gateway.service import Service
 
 log = structlog.get_logger("swinserve")
 
 EXIT_ENDED, EXIT_CANNOT_START, EXIT_INTERRUPTED = 1, 2, 130
 
-EPILOG = (
-    "Every option can also be set as an environment variable or in the TOML file: flag > environment > file > default. "
-    f"Secrets have no flag: {', '.join(PREFIX + name.upper() for name in sorted(SECRETS))} (or --token-file). "
-    "Exit codes: 0 drained after SIGTERM or ctrl-C, 1 TorchServe ended or a model cannot be loaded any more, "
-    "2 cannot start, 130 interrupted a second time."
-)
+EPILOG = f"""Every --some-option is also {PREFIX}SOME_OPTION in the environment and some_option in the TOML file; flag >
+environment > file > default. Secrets have no flag: {", ".join(PREFIX + name.upper() for name in sorted(SECRETS))} (or
+--token-file).
+
+\b
+Exit codes:
+  0    drained after SIGTERM or ctrl-C
+  1    TorchServe ended, or a model cannot be loaded any more
+  2    cannot start
+  130  interrupted a second time
+"""
 
 
 def _options(command: click.Command) -> click.Command:
     """One flag per field of the settings, so that all that can be set is in --help; secrets are named in EPILOG."""
     for name, field in ServeSettings.model_fields.items():
         if name != "models" and name not in SECRETS:
-            command.params.append(click.Option([f"--{name.replace('_', '-')}"], help=_help(name, field)))
+            flag = f"--{name.replace('_', '-')}"
+            command.params.append(click.Option([flag], metavar=_metavar(name, field), help=_help(field)))
     return command
 
 
-def _help(name: str, field: FieldInfo) -> str:
+def _metavar(name: str, field: FieldInfo) -> str:
+    """What to put in an option's place; pydantic checks what comes."""
+    if get_origin(field.annotation) is Literal:
+        return f"[{'|'.join(get_args(field.annotation))}]"
+    if name.endswith("_port"):
+        return "PORT"
+    kinds = {int: "NUMBER", float: "SECONDS", Path: "PATH", tuple: "NAME,…"}
+    types = (field.annotation, get_origin(field.annotation), *get_args(field.annotation))
+    return next((kinds[each] for each in types if each in kinds), "TEXT")
+
+
+def _help(field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=False)
-    notes = [f"env: {PREFIX}{name.upper()}"]
-    if default is not None and default is not PydanticUndefined:
-        notes.append(f"default: {','.join(default) if isinstance(default, tuple) else default}")
-    return f"{field.description}  [{'; '.join(notes)}]"
+    if default is None or default is PydanticUndefined:
+        return field.description or ""
+    return f"{field.description}  [default: {','.join(default) if isinstance(default, tuple) else default}]"
 
 
 @click.command(epilog=EPILOG)
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
-@click.option("--config", type=click.Path(path_type=Path), envvar=PREFIX + "CONFIG", help="TOML file of these settings")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    envvar=PREFIX + "CONFIG",
+    show_envvar=True,
+    help="TOML file of these settings",
+)
 def serve(models: tuple[str, ...], config: Path | None, **flags: Any) -> None:
     """Serve MODELs over gRPC and REST.
 
@@ -88,6 +111,10 @@ def _refuse(reason: str) -> None:
 
 async def _serve(settings: ServeSettings) -> int:
     """The exit code."""
+    # Imported here, a second long, so that --help and completion answer at once.
+    from swin_gateway.archive import find_archives
+    from swin_gateway.service import Service, ServiceFailed
+
     stop = _stop_on_signals()
     service = None
     try:

@@ -44,7 +44,7 @@ def _gpu() -> Check:
     if not Path("/dev/nvidiactl").exists():
         return "GPU", "ok", "none; models run on the CPU", ""
     try:
-        torch.cuda.init()
+        torch.cuda.init()  # type: ignore[no-untyped-call]
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
     else:
@@ -61,7 +61,7 @@ def _compiler() -> Check:
         try:
             compiler.shared_library(source, source.with_suffix(".so"), ("-std=c++17",))
         except BackendFailed as error:
-            advice = "apt-get install g++, or set CXX to one: without one, the fastest backends cannot be built on this machine"
+            advice = "apt-get install g++, or set CXX to one: without it the fastest backends cannot be built here"
             named = f" (CXX is {os.environ['CXX']})" if os.environ.get("CXX") else ""
             return "C++ compiler", "warn", f"{str(error).partition(': install')[0]}{named}", advice
     return "C++ compiler", "ok", " ".join(compiler.find() or ()), ""

@@ -46,7 +46,7 @@ class Check(NamedTuple):
 )
 @click.option("--json", "as_json", is_flag=True, help="JSON lines for programs, one a check.")
 def doctor(model_store: Path | None, config: Path | None, as_json: bool) -> None:
-    """Check what this machine needs to serve models, and say what to do about what is missing.
+    """Check this machine for what serving needs, and say what to do.
 
     Python, TorchServe, Java, torch, CPU, GPU, C++ compiler, ports, disk, every model archive, and whether its engine
     answers rightly here. Settings are those of `swinserve serve`: SWINSERVE_* and --config. Nothing is changed.
