@@ -26,9 +26,8 @@ log = structlog.get_logger("swinserve")
 
 EXIT_ENDED, EXIT_CANNOT_START, EXIT_INTERRUPTED = 1, 2, 130
 
-EPILOG = f"""Every --some-option is also {PREFIX}SOME_OPTION in the environment and some_option in the TOML file; flag >
-environment > file > default. Secrets have no flag: {", ".join(PREFIX + name.upper() for name in sorted(SECRETS))} (or
---token-file).
+EPILOG = f"""Every option can also be set as an environment variable or in the TOML file: flag > environment > file >
+default. Secrets have no flag: {", ".join(PREFIX + name.upper() for name in sorted(SECRETS))} (or --token-file).
 
 \b
 Exit codes:
@@ -44,7 +43,7 @@ def _options(command: click.Command) -> click.Command:
     for name, field in ServeSettings.model_fields.items():
         if name != "models" and name not in SECRETS:
             flag = f"--{name.replace('_', '-')}"
-            command.params.append(click.Option([flag], metavar=_metavar(name, field), help=_help(field)))
+            command.params.append(click.Option([flag], metavar=_metavar(name, field), help=_help(name, field)))
     return command
 
 
@@ -59,11 +58,12 @@ def _metavar(name: str, field: FieldInfo) -> str:
     return next((kinds[each] for each in types if each in kinds), "TEXT")
 
 
-def _help(field: FieldInfo) -> str:
+def _help(name: str, field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=False)
-    if default is None or default is PydanticUndefined:
-        return field.description or ""
-    return f"{field.description}  [default: {','.join(default) if isinstance(default, tuple) else default}]"
+    notes = [f"env: {PREFIX}{name.upper()}"]
+    if default is not None and default is not PydanticUndefined:
+        notes.append(f"default: {','.join(default) if isinstance(default, tuple) else default}")
+    return f"{field.description}  [{'; '.join(notes)}]"
 
 
 @click.command(epilog=EPILOG)

@@ -34,8 +34,8 @@ class OfflineModel:
     """
 
     def __init__(self, archive: Path | str, *, threads: int = 0, gpu: int | None = None) -> None:
-        """threads: of decoding and of one forward pass; 0: as the archive says, else one for each CPU. gpu: the CUDA
-        device's index; None: the CPU. Raises BadArchive.
+        """archive: the .mar file; threads: of decoding and of one forward pass, 0: as the archive says,
+        else one for each CPU; gpu: the CUDA device's index, None: the CPU. Raises BadArchive.
         """
         # What an engine needs of its files it has read or mapped once it is loaded.
         with tempfile.TemporaryDirectory(prefix="swinserve-offline-") as scratch:
