@@ -123,8 +123,8 @@ def _run(load: "Load", warm_up: float, seconds: float) -> bool:
     """Until it is over, with a bar where there is a terminal. Whether ctrl-C ended it."""
     from .progress import bar
 
-    load.start()
     try:
+        load.start()
         with bar(warm_up + seconds) as show:
             while not load.wait(0.1):
                 measured = load.measured

@@ -5,6 +5,7 @@ call takes counts from when it was due, so that a service that stalls is not ask
 """
 
 import itertools
+import math
 import threading
 import time
 from array import array
@@ -17,6 +18,8 @@ from swinserve.errors import SwinserveError
 from swinserve.results import Classification
 
 STAGES = ("queue", "batch_wait", "decode", "inference")
+ROUNDING = 1e-6
+"""Of a number of calls, which comes from a time."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +62,23 @@ class Load:
         self._plan = plan
         self._connect = connect
         self._numbers = itertools.count()
+        self._sent = 0
         self._stopped = threading.Event()
         self._recording = threading.Lock()
-        # Daemons: who interrupts a second time does not wait for answers that may not come.
-        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(plan.concurrency)]
+        self._threads: list[threading.Thread] = []
+        self._began = self._measured_from = self._end = 0.0
 
     def start(self) -> None:
+        # Before the clock runs: what a client imports, and a context of TLS for each, takes its time.
+        clients = [self._connect() for _ in range(self._plan.concurrency)]
         self._began = time.monotonic()
         self._measured_from = self._began + self._plan.warm_up
         self._end = self._measured_from + self._plan.seconds
-        for thread in self._threads:
+        for client in clients:
+            # Daemons: who interrupts a second time does not wait for answers that may not come.
+            thread = threading.Thread(target=self._run, args=(client,), daemon=True)
             thread.start()
+            self._threads.append(thread)
 
     def stop(self) -> None:
         """No call begins any more."""
@@ -84,26 +93,28 @@ class Load:
         if any(thread.is_alive() for thread in self._threads):
             return False
         if self._plan.rate is not None:
-            due = int((self._end - self._began) * self._plan.rate)
-            self.measured.not_sent = max(0, due - next(self._numbers))
+            due = math.ceil((self._end - self._began) * self._plan.rate - ROUNDING)
+            self.measured.not_sent = max(0, due - self._sent)
         return True
 
-    def _run(self) -> None:
-        with self._connect() as client:
+    def _run(self, client: Client) -> None:
+        with client:
             while (due := self._next()) is not None:
                 self._call(client, *due)
 
     def _next(self) -> tuple[int, float] | None:
         """The number of the next call, and when it was or is due, once that is; None: the time is over."""
-        now = time.monotonic()
-        if self._stopped.is_set() or now >= self._end:
-            return None
-        number, rate = next(self._numbers), self._plan.rate
+        number, now, rate = next(self._numbers), time.monotonic(), self._plan.rate
         if rate is None:
-            return number, now
+            # However short the time, each thread calls once.
+            over = self._stopped.is_set() or (now >= self._end and number >= self._plan.concurrency)
+            return None if over else (number, now)
         due = self._began + number / rate
-        if due >= self._end or self._stopped.wait(max(0, due - now)):
+        # What was due long ago and could not be sent is not sent after the end.
+        if max(due, now) >= self._end or self._stopped.wait(max(0, due - now)):
             return None
+        with self._recording:
+            self._sent += 1
         return number, due
 
     def _call(self, client: Client, number: int, due: float) -> None:
