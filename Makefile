@@ -22,7 +22,7 @@ FUZZERS := 5
 
 .PHONY: help setup demo serve test test-full gpu lint format typecheck check proto proto-check lock sbom audit train load \
 	bench-crosscheck bench-decode bench-gateway bench-gpu bench-memory bench-model bench-overload bench-pipeline bench-serve \
-	bench-start rolling soak fuzz dashboard manifests wheel clean
+	bench-start rolling soak fuzz dashboard manifests ray wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,13 @@ $(BIN)/python: | $(UV)
 .venv-audit/.done: requirements/audit.txt | $(UV)
 	@$(UV) venv --quiet --python $(PYTHON) --clear .venv-audit
 	@$(UV) pip install --quiet --python .venv-audit/bin/python --require-hashes -r requirements/audit.txt
+	@touch $@
+
+.venv-ray/.done: requirements/serve.txt deploy/ray/requirements.txt | $(UV)
+	@$(UV) venv --quiet --python $(PYTHON) --clear .venv-ray
+	@$(UV) pip install --quiet --python .venv-ray/bin/python --require-hashes -r requirements/serve.txt \
+		-r deploy/ray/requirements.txt
+	@$(UV) pip install --quiet --python .venv-ray/bin/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(MODEL): .venv/.serve $(wildcard model_store/swin_digits/*) $(wildcard handler/swin_handler/*.py) \
@@ -114,6 +121,7 @@ lock: $(UV)  ## resolve the dependencies anew into requirements/*.txt
 	compile pyproject.toml requirements/build.in --extra serve --extra openvino --extra load --extra bench \
 		--extra dev \
 		-c requirements/serve.txt -o requirements/dev.txt; \
+	compile deploy/ray/requirements.in -c requirements/serve.txt -o deploy/ray/requirements.txt; \
 	compile loadtests/peers/model.in -c requirements/serve.txt -o loadtests/peers/model.txt; \
 	for peer in loadtests/peers/*/requirements.in; do \
 		override=$${peer%requirements.in}override.in; \
@@ -179,8 +187,11 @@ bench-start: .venv/.dev  ## from a worker's start to ready, with what was compil
 bench-memory: .venv/.dev  ## resident memory at rest and after 5,000 requests
 	@$(BIN)/python loadtests/bench_memory.py
 
+ray: $(MODEL) .venv-ray/.done  ## the archive under Ray Data on two local workers, its answers held against the service's
+	@.venv-ray/bin/python deploy/ray/prove.py
+
 wheel: .venv/.dev  ## build the distribution into dist/
 	@$(BIN)/python -m build --no-isolation --outdir dist .
 
 clean:  ## remove what was installed and built
-	@rm -rf .venv .venv-tools .venv-proto .venv-audit dist out $(MODEL)
+	@rm -rf .venv .venv-tools .venv-proto .venv-audit .venv-ray dist out $(MODEL)
