@@ -148,7 +148,7 @@ class Gateway:
     async def grpc(self) -> AsyncIterator[grpc.aio.Channel]:
         server = grpc_server(
             self.classifier,
-            self.readiness.health,
+            self.readiness,
             self.calls,
             self.access,
             options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)],
