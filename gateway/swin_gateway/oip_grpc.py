@@ -104,14 +104,14 @@ class OipGrpc:
     async def _infer(
         self, data: bytes, body: Holding, context: ServicerContext, served: Served
     ) -> oip.ModelInferResponse:
-        inference = _inference(
+        inference = inference_of(
             grpc_messages.read(oip.ModelInferRequest, data, images=self._classifier.max_images, numbers=MAX_NUMBERS)
         )
         model = self._classifier.models.find(inference.model, inference.version)
         served.by(model)
         asked, request_id = oip_inference.asked(inference, model.manifest), inference.id
         images = await oip_inference.images_of(inference, self._classifier.max_images)
-        del inference, data  # which hold all that was sent
+        del inference  # which holds all that was sent
         left = [each for each in (context.time_remaining(), asked.timeout) if each is not None]
         served.response = found = await self._classifier.classify(
             Call(
@@ -135,8 +135,8 @@ class OipGrpc:
         served.grant = self._access.admit(headers_of(context).get("authorization"), scope)
 
 
-def _inference(request: oip.ModelInferRequest) -> Inference:
-    """Raises InvalidRequest."""
+def inference_of(request: oip.ModelInferRequest) -> Inference:
+    """What the message says; raises InvalidRequest."""
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         raise InvalidRequest(f"{len(raw)} raw_input_contents for {len(request.inputs)} inputs")

@@ -19,7 +19,7 @@ from swin_gateway.access import OPEN, Access
 from swin_gateway.body import BodyReader
 from swin_gateway.calls import Calls
 from swin_gateway.classifier import Classifier
-from swin_gateway.errors import InvalidRequest, NotFound, ServingError
+from swin_gateway.errors import InvalidRequest, NotFound, ServingError, WrongMethod
 from swin_gateway.oip_rest import OipRest
 from swin_gateway.predictions_api import PredictionsApi
 from swin_gateway.probes import Probes
@@ -171,7 +171,7 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     """Starlette's own 404 and 405, in our shape."""
     assert isinstance(error, HTTPException)
-    refusal: ServingError = InvalidRequest(f"{request.method} is not for this path; /docs shows what is")
+    refusal: ServingError = WrongMethod(f"{request.method} is not for this path; /docs shows what is")
     if error.status_code == 404:
         refusal = NotFound("no such path; /docs shows what there is")
     response = _answer(request, refusal)

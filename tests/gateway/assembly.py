@@ -140,8 +140,8 @@ class Gateway:
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
             yield client
 
-    def rest_app(self) -> Any:
-        body = BodyReader(max_bytes=MAX_REQUEST_BYTES, max_images=MAX_IMAGES)
+    def rest_app(self, *, max_request_bytes: int = MAX_REQUEST_BYTES) -> Any:
+        body = BodyReader(max_bytes=max_request_bytes, max_images=MAX_IMAGES)
         return RestApi(self.classifier, self.readiness, self.calls, body, self.access).app
 
     @asynccontextmanager
