@@ -134,8 +134,8 @@ def _tensor(output: RequestedOutput, found: Sequence[Predictions], top_k: int) -
 
 def _refuse_unknown(parameters: Mapping[str, Any], *known: str) -> None:
     """A misspelt parameter must not be silently without effect."""
-    if unknown := next((name for name in parameters if name not in known), None):
-        raise InvalidRequest(f"unknown parameter {clipped(unknown)}; there are {', '.join(known)}")
+    if unknown := sorted(set(parameters) - set(known)):
+        raise InvalidRequest(f"unknown parameter {clipped(', '.join(unknown))}; there are {', '.join(known)}")
 
 
 def _whole_number(parameters: Mapping[str, Any], name: str, default: int) -> int:

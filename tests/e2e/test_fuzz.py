@@ -75,8 +75,10 @@ def test_the_openapi_document_is_kept_whatever_is_asked(shared: Running, still_r
     for media_type in ("image/jpeg", "image/png", "image/webp", "application/octet-stream"):
         schemathesis.openapi.media_type(media_type, images)
     document = schemathesis.openapi.from_url(f"{shared.http}/openapi.json")
-    operations = [found.ok() for found in document.get_all_operations()]
-    assert len(operations) >= 8
+    everything = [found.ok() for found in document.get_all_operations()]
+    # With a version the others' calls are the same code, and each operation takes a second.
+    operations = [each for each in everything if "{version}" not in each.path]
+    assert len(operations) >= 14
     tally = Tally("REST")
     for operation in operations:
         drawn = st.tuples(operation.as_strategy(), st.booleans())
