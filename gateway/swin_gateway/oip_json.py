@@ -25,8 +25,8 @@ BINARY_OUTPUT, BINARY, SIZE = "binary_data_output", "binary_data", "binary_data_
 """Parameters: of a request, whether its outputs are wanted as bytes; of one output; of a tensor, how many there are."""
 
 MAX_KEYS = 1000
-MAX_VALUES = 2**19
-"""Three pictures of 224×224 as lists. JSON of so many takes up to 0.1 s, in which nothing else is answered."""
+MAX_VALUES, MAX_LISTS = 200_000, 70_000
+"""A picture of 256×256 as nested lists. JSON of so many takes up to 0.1 s, in which nothing else is answered."""
 MAX_DIMENSIONS = 8
 MAX_TENSORS = 16
 
@@ -170,8 +170,8 @@ def _size(header: str | None, most: int) -> int:
 
 def _parse(content: bytes) -> InferJson:
     # Counted before anything is built: 24 MiB of tiny values take seconds and a gigabyte.
-    if content.count(b",") > MAX_VALUES:
-        raise TooLarge(f"more than {MAX_VALUES} values in the JSON; send tensors as binary data")
+    if content.count(b",") > MAX_VALUES or content.count(b"[") > MAX_LISTS:
+        raise TooLarge(f"more than {MAX_VALUES} values or {MAX_LISTS} lists in the JSON; send tensors as binary data")
     if content.count(b":") > MAX_KEYS:
         raise TooLarge(f"more than {MAX_KEYS} keys in the JSON")
     try:

@@ -11,8 +11,10 @@ import grpc
 import httpx
 import pytest
 
+from swin_gateway.access import Access
 from swin_gateway.oip_grpc import MAX_NUMBERS
-from swin_gateway.oip_json import MAX_KEYS, MAX_VALUES
+from swin_gateway.oip_json import MAX_KEYS, MAX_LISTS, MAX_VALUES
+from swin_gateway.tokens import sha256
 from swin_proto.oip.v2 import inference_pb2 as oip
 from swin_proto.oip.v2.inference_pb2_grpc import GRPCInferenceServiceStub
 from swin_proto.worker.v1.job_pb2 import Error
@@ -138,7 +140,7 @@ async def test_a_model_without_classes_answers_with_its_embedding() -> None:
     ("asked", "status", "words"),
     [
         ({"content": b""}, 400, "Invalid JSON"),
-        ({"content": b"[" * 90_000}, 400, "Invalid JSON"),
+        ({"content": b"[" * 60_000}, 400, "Invalid JSON"),
         ({"json": []}, 400, "body"),
         ({"json": {"inputs": []}}, 400, "0 inputs"),
         ({"json": {"inputs": listed(PNG)["inputs"] * 2}}, 400, "2 inputs"),
@@ -190,12 +192,33 @@ async def test_what_cannot_be_answered_is_refused_in_the_protocols_own_shape(
     assert not served.workers.jobs
 
 
-async def test_too_many_values_are_refused_before_they_are_built() -> None:
-    served = gateway()
+@pytest.mark.parametrize("content", [b"," * (MAX_VALUES + 1), b"[" * (MAX_LISTS + 1)])
+async def test_too_many_values_are_refused_before_they_are_built(served: Gateway, content: bytes) -> None:
     app = served.rest_app(max_request_bytes=2 * MAX_VALUES)
     async with served.rest(app) as client:
-        response = await client.post(INFER, content=b'{"inputs":[' + b"," * (MAX_VALUES + 1))
-    assert (response.status_code, "values in the JSON" in response.text) == (413, True)
+        response = await client.post(INFER, content=b'{"inputs":[' + content)
+    assert response.status_code == 413
+    assert "send tensors as binary data" in response.json()["error"]
+
+
+async def test_a_token_is_asked_for_but_by_probes_and_its_refusal_has_the_protocols_shape() -> None:
+    token = f'[[token]]\nname = "a"\nsha256 = "{sha256("a").hex()}"\nscopes = ["classify"]\n'
+    served = gateway(access=Access(text=token))
+    async with served.rest() as client, served.grpc() as channel:
+        refusal = await client.post(INFER, json=listed(PNG))
+        assert (refusal.status_code, list(refusal.json())) == (401, ["error"])
+        assert (await client.post(INFER, json=listed(PNG), headers={"authorization": "Bearer a"})).status_code == 200
+        assert (await client.get("/v2/health/live")).status_code == 200
+        stub = GRPCInferenceServiceStub(channel)
+        assert (await stub.ServerLive(oip.ServerLiveRequest())).live
+        let_in = (("authorization", "Bearer a"),)
+        assert (await stub.ModelInfer(message(PNG), metadata=let_in)).outputs
+        for call, code in (
+            (stub.ModelInfer(message(PNG)), grpc.StatusCode.UNAUTHENTICATED),
+            (stub.ServerMetadata(oip.ServerMetadataRequest(), metadata=let_in), grpc.StatusCode.PERMISSION_DENIED),
+            (stub.ModelReady(oip.ModelReadyRequest()), grpc.StatusCode.UNAUTHENTICATED),
+        ):
+            assert (await refused(call)).code() is code
 
 
 async def test_one_images_failure_at_the_worker_is_the_calls(served: Gateway) -> None:
