@@ -76,6 +76,8 @@ def asked(inference: Inference, model: Manifest) -> Asked:
     _refuse_unknown(inference.parameters, TOP_K, TIMEOUT)
     timeout = _whole_number(inference.parameters, TIMEOUT, 0)
     top_k = _whole_number(inference.parameters, TOP_K, DEFAULT_TOP_K)
+    if len({name for name, _ in inference.outputs}) < len(inference.outputs):
+        raise InvalidRequest("an output is asked for twice")
     outputs = [_output(name, parameters, model) for name, parameters in inference.outputs] or _default(model)
     classes = [each.class_count or top_k for each in outputs if each.name != EMBEDDING]
     options = Options(top_k=max(classes, default=0), embedding=any(each.name == EMBEDDING for each in outputs))

@@ -10,12 +10,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from swin_gateway.errors import InvalidRequest, TooLarge
 from swin_gateway.oip_inference import Inference, RequestedOutput
+from swin_gateway.oip_schema import InferInputJson, InferJson
 from swin_gateway.oip_tensors import EMBEDDING, IMAGE, InputTensor, OutputTensor, clipped
 from swin_gateway.rest_options import MAX_LISTED
 
@@ -27,88 +28,6 @@ BINARY_OUTPUT, BINARY, SIZE = "binary_data_output", "binary_data", "binary_data_
 MAX_KEYS = 1000
 MAX_VALUES, MAX_LISTS = 200_000, 70_000
 """A picture of 256×256 as nested lists. JSON of so many takes up to 0.1 s, in which nothing else is answered."""
-MAX_DIMENSIONS = 8
-MAX_TENSORS = 16
-
-Parameters = Annotated[dict[str, Any], Field(description="a parameter that is not known is refused")]
-
-
-class StrictJson(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class InferInputJson(StrictJson):
-    name: str = Field(description="`image` or `pixels`")
-    shape: list[Annotated[int, Field(ge=0)]] = Field(max_length=MAX_DIMENSIONS)
-    datatype: str = Field(description="BYTES of `image`, UINT8 of `pixels`")
-    parameters: Parameters = {}
-    data: list[Any] | None = Field(
-        None, description="of `image` the files' bytes in base64, of `pixels` numbers, nested or not; absent if binary"
-    )
-
-
-class InferOutputAskedJson(StrictJson):
-    name: str
-    parameters: Parameters = {}
-
-
-class InferJson(StrictJson):
-    id: str = Field("", description="comes back in the answer")
-    parameters: Parameters = {}
-    inputs: list[InferInputJson] = Field(max_length=MAX_TENSORS)
-    outputs: list[InferOutputAskedJson] = Field([], max_length=MAX_TENSORS)
-
-
-class InferOutputJson(BaseModel):
-    name: str
-    datatype: str
-    shape: list[int]
-    data: list[float | int | str] | None = Field(None, description="the last dimension fastest; absent if binary")
-    parameters: dict[str, Any] | None = None
-
-
-class InferredJson(BaseModel):
-    model_name: str
-    model_version: str
-    id: str | None = None
-    outputs: list[InferOutputJson]
-
-
-class TensorKindJson(BaseModel):
-    name: str
-    datatype: str
-    shape: list[int] = Field(description="-1: of any size")
-
-
-class ModelMetadataJson(BaseModel):
-    name: str
-    versions: list[str]
-    platform: str
-    inputs: list[TensorKindJson] = Field(description="one of them is to be sent")
-    outputs: list[TensorKindJson]
-
-
-class ServerMetadataJson(BaseModel):
-    name: str
-    version: str
-    extensions: list[str]
-
-
-class LiveJson(BaseModel):
-    live: bool
-
-
-class ReadyJson(BaseModel):
-    ready: bool
-
-
-class ModelReadyJson(BaseModel):
-    name: str
-    ready: bool
-
-
-class OipErrorJson(BaseModel):
-    error: str = Field(description="what was wrong and what to do about it, and the request's id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +75,7 @@ def write(facts: dict[str, Any], tensors: Sequence[OutputTensor], form: Form) ->
         else:
             output["data"] = tensor.listed()
         outputs.append(output)
-    head = json.dumps(facts | {"outputs": outputs}, ensure_ascii=False, separators=(",", ":")).encode()
+    head = json.dumps(facts | {"outputs": outputs}, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     return b"".join((head, *raw)), len(head) if raw else None
 
 

@@ -16,9 +16,8 @@ from swin_gateway.body import BodyReader, Take
 from swin_gateway.classifier import Classifier
 from swin_gateway.errors import UnsupportedType
 from swin_gateway.oip_inference import Inference
-from swin_gateway.oip_json import (
-    JSON_LENGTH,
-    Form,
+from swin_gateway.oip_json import JSON_LENGTH, Form
+from swin_gateway.oip_schema import (
     InferredJson,
     LiveJson,
     ModelMetadataJson,

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from swin_gateway.body import JsonBody
-from swin_gateway.oip_json import InferJson
+from swin_gateway.oip_schema import InferJson
 from swin_gateway.rest_json import ErrorBody
 
 

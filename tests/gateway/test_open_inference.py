@@ -152,6 +152,7 @@ async def test_a_model_without_classes_answers_with_its_embedding() -> None:
         ({"json": listed(PNG, parameters={"top_k": 0})}, 400, "asks for nothing"),
         ({"json": listed(PNG, parameters={"binary_data_output": 1})}, 400, "true or false"),
         ({"json": listed(PNG, outputs=[{"name": "logits"}])}, 400, "no output 'logits'"),
+        ({"json": listed(PNG, outputs=[{"name": "labels"}] * 2)}, 400, "twice"),
         ({"json": listed(PNG, outputs=[{"name": "labels", "parameters": {"classification": 1}}])}, 400, "for labels"),
         ({"json": listed(PNG, id="x" * 1001)}, 400, "1000 characters"),
         ({"json": {"inputs": [IMAGE]}}, 400, "needs either data"),
