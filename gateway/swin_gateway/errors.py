@@ -4,7 +4,6 @@ The adapters render these and nothing else; DESIGN: one table, two renderings.
 
     ServingError
      ├── InvalidRequest        400  INVALID_ARGUMENT
-     │    ├── WrongMethod      405
      │    ├── TooLarge         413
      │    ├── HeadersTooLarge  431
      │    ├── UnsupportedType  415
@@ -60,10 +59,6 @@ class ServingError(Exception):
 
 class InvalidRequest(ServingError):
     http, grpc, reason = 400, StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"
-
-
-class WrongMethod(InvalidRequest):
-    http = 405
 
 
 class TooLarge(InvalidRequest):

@@ -19,12 +19,12 @@ from swin_gateway.access import OPEN, Access
 from swin_gateway.body import BodyReader
 from swin_gateway.calls import Calls
 from swin_gateway.classifier import Classifier
-from swin_gateway.errors import InvalidRequest, NotFound, ServingError, WrongMethod
+from swin_gateway.errors import InvalidRequest, NotFound, ServingError
 from swin_gateway.oip_rest import OipRest
 from swin_gateway.predictions_api import PredictionsApi
 from swin_gateway.probes import Probes
 from swin_gateway.readiness import Readiness
-from swin_gateway.rest_dialect import OURS, dialect_of, error_response
+from swin_gateway.rest_dialect import OURS, WrongMethod, dialect_of, error_response
 from swin_gateway.rest_docs import docs
 from swin_gateway.rest_frame import RestFrame
 from swin_gateway.rest_json import (

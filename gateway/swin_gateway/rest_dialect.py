@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from fastapi.responses import JSONResponse
 
-from swin_gateway.errors import ModelNotFound, ServingError, Unauthenticated
+from swin_gateway.errors import InvalidRequest, ModelNotFound, ServingError, Unauthenticated
 from swin_gateway.rest_json import error_body
 
 TORCHSERVE_TYPES = {
@@ -19,6 +19,12 @@ TORCHSERVE_TYPES = {
     503: "ServiceUnavailableException",
 }
 """Status -> the name of TorchServe's exception; where it has none, our reason stands."""
+
+
+class WrongMethod(InvalidRequest):
+    """HTTP's alone: the path is there, and takes another method."""
+
+    http = 405
 
 
 class Dialect(NamedTuple):
