@@ -55,6 +55,11 @@ $(BIN)/python: | $(UV)
 	@$(UV) pip install --quiet --python .venv-proto/bin/python --require-hashes -r requirements/proto.txt
 	@touch $@
 
+.venv-triton/.done: requirements/triton.txt | $(UV)
+	@$(UV) venv --quiet --python $(PYTHON) --clear .venv-triton
+	@$(UV) pip install --quiet --python .venv-triton/bin/python --require-hashes -r requirements/triton.txt
+	@touch $@
+
 .venv-audit/.done: requirements/audit.txt | $(UV)
 	@$(UV) venv --quiet --python $(PYTHON) --clear .venv-audit
 	@$(UV) pip install --quiet --python .venv-audit/bin/python --require-hashes -r requirements/audit.txt
@@ -80,11 +85,11 @@ demo: $(MODEL)  ## start the service, classify real images over gRPC and REST, s
 serve: $(MODEL)  ## start the service on the default model and stay (SWINSERVE_* variables apply)
 	@$(BIN)/swinserve serve --model-store model_store
 
-test: .venv/.dev .venv-proto/.done .venv-audit/.done  ## what CI runs: lint, types, contracts, unit and e2e tests with coverage
+test: .venv/.dev .venv-proto/.done .venv-audit/.done .venv-triton/.done  ## what CI runs: lint, types, contracts, unit and e2e tests with coverage
 	@$(MAKE) --no-print-directory check
 	@$(BIN)/python -m pytest $(BESIDE) --cov --cov-report=term -m "not gpu and not slow"
 
-test-full: .venv/.dev .venv-proto/.done .venv-audit/.done check  ## the same and the minutes-long tests
+test-full: .venv/.dev .venv-proto/.done .venv-audit/.done .venv-triton/.done check  ## the same and the minutes-long tests
 	@$(BIN)/python -m pytest $(BESIDE) --cov --cov-report=term -m "not gpu"
 
 gpu: .venv/.dev  ## everything that needs a CUDA device
@@ -116,6 +121,7 @@ lock: $(UV)  ## resolve the dependencies anew into requirements/*.txt
 	compile requirements/uv.in -o requirements/uv.txt; \
 	compile requirements/proto.in -o requirements/proto.txt; \
 	compile requirements/audit.in -o requirements/audit.txt; \
+	compile requirements/triton.in -o requirements/triton.txt; \
 	compile pyproject.toml requirements/build.in --extra serve -c requirements/constraints.in \
 		-o requirements/serve.txt; \
 	compile pyproject.toml requirements/build.in --extra serve --extra openvino --extra load --extra bench \
@@ -194,4 +200,4 @@ wheel: .venv/.dev  ## build the distribution into dist/
 	@$(BIN)/python -m build --no-isolation --outdir dist .
 
 clean:  ## remove what was installed and built
-	@rm -rf .venv .venv-tools .venv-proto .venv-audit .venv-ray dist out $(MODEL)
+	@rm -rf .venv .venv-tools .venv-proto .venv-audit .venv-triton .venv-ray dist out $(MODEL)

@@ -65,6 +65,7 @@ def test_the_stubs_and_the_client_run_on_protobuf_6_as_well() -> None:
     python = ROOT / ".venv-proto" / "bin" / "python"
     script = (
         "import google.protobuf as p; from swin_proto.v1 import classifier_pb2 as c, classifier_pb2_grpc;"
+        "from swin_proto.oip.v2 import inference_pb2, inference_pb2_grpc;"
         "from swin_proto.worker.v1 import job_pb2 as j; from swin_proto.torchserve import inference_pb2_grpc;"
         "m = c.ClassifyRequest(model='m', images=[c.Image(content=b'x')], options=c.ClassifyOptions(top_k=3));"
         "assert c.ClassifyRequest.FromString(m.SerializeToString()) == m;"
