@@ -62,6 +62,8 @@ def load(
             note = note or str(error)
             log.warning("%s", error)
             continue
+        if note and not record.timings and (choice, dtype) == ({b: record.choice.get(b) for b in buckets}, record.dtype):
+            note = note if _could_be_better(model, plan, choice) else ""
         if note:
             log.warning("a safe default serves: %s", note)
         return BatchEngine(model, forwards, choice, dtype=dtype, device=device, note=note)
@@ -118,6 +120,14 @@ def _misfit(record: Record, config: HandlerConfig, here: Machine) -> str:
     if unknown := sorted(set(config.batch_buckets) - set(record.choice)):
         return f"it was not tuned for batch {', '.join(map(str, unknown))}"
     return ""
+
+
+def _could_be_better(model: LoadedModel, plan: Plan, choice: Mapping[int, str]) -> bool:
+    """Whether a faster safe default could run here than the one that was taken, untimed, where the archive was built.
+    If not, nothing is lost by being elsewhere."""
+    known = backends.all_of(plan.device)
+    able = [name for name in backends.safe(plan.device) if not known[name].refusal(model, replace(plan, backend=name))]
+    return set(choice.values()) != {able[0]}
 
 
 def _needs_record(record: Record, config: HandlerConfig) -> bool:
