@@ -51,7 +51,8 @@ def load(
     except BackendFailed as error:
         raise BadArchive(str(error)) from error
     choices = [*_safe(record, config, device)]
-    note = _misfit(record, config, machine.current(device, threads))
+    default = _default(model, Plan("", record.dtype, buckets, device, threads))
+    note = _misfit(record, config, machine.current(device, threads), default)
     if not note:
         choices.insert(0, _wanted(record, config, device))
     for choice, dtype in choices:
@@ -62,8 +63,6 @@ def load(
             note = note or str(error)
             log.warning("%s", error)
             continue
-        if note and not record.timings and (choice, dtype) == ({b: record.choice.get(b) for b in buckets}, record.dtype):
-            note = note if _could_be_better(model, plan, choice) else ""
         if note:
             log.warning("a safe default serves: %s", note)
         return BatchEngine(model, forwards, choice, dtype=dtype, device=device, note=note)
@@ -109,11 +108,13 @@ def prepare(model: LoadedModel, plan: Plan, folder: Path) -> None:
     backend.prepare(model, plan, own)
 
 
-def _misfit(record: Record, config: HandlerConfig, here: Machine) -> str:
+def _misfit(record: Record, config: HandlerConfig, here: Machine, default: str) -> str:
     """Why the record says nothing about this machine and configuration; empty if it does."""
     if not _needs_record(record, config):
         return ""
-    if differs := record.machine.misfit(here):
+    # What a build without timing took is what this machine would take too, so an image may be built anywhere.
+    anywhere = not record.timings and set(record.choice.values()) == {default}
+    if (differs := record.machine.misfit(here)) and not anywhere:
         return f"it was tuned elsewhere ({differs})"
     if config.dtype not in ("auto", record.dtype):
         return f"it was tuned in {record.dtype}, not {config.dtype}"
@@ -122,12 +123,11 @@ def _misfit(record: Record, config: HandlerConfig, here: Machine) -> str:
     return ""
 
 
-def _could_be_better(model: LoadedModel, plan: Plan, choice: Mapping[int, str]) -> bool:
-    """Whether a faster safe default could run here than the one that was taken, untimed, where the archive was built.
-    If not, nothing is lost by being elsewhere."""
+def _default(model: LoadedModel, plan: Plan) -> str:
+    """The fastest safe default that can run the model here, compiled or not; none is of int8 on a GPU."""
     known = backends.all_of(plan.device)
-    able = [name for name in backends.safe(plan.device) if not known[name].refusal(model, replace(plan, backend=name))]
-    return set(choice.values()) != {able[0]}
+    able = (name for name in backends.safe(plan.device) if not known[name].refusal(model, replace(plan, backend=name)))
+    return next(able, "none")
 
 
 def _needs_record(record: Record, config: HandlerConfig) -> bool:
