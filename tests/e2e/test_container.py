@@ -1,4 +1,4 @@
-"""The service as in its container: the first process, a root that is read-only, the image's environment, no compiler."""
+"""The service as in its container: first process, read-only root, the image's environment, no compiler."""
 
 from __future__ import annotations
 
