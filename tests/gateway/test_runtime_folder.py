@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -62,8 +63,11 @@ def test_where_nothing_can_be_written_it_is_said_in_one_line(tmp_path: Path, mon
 def test_a_folder_from_which_nothing_can_be_run_is_refused_in_one_line(tmp_path: Path, options: str) -> None:
     """In a mount namespace of its own, where the folder is what Docker's --tmpfs makes of it."""
     script = f'mount -t tmpfs -o {options} tmpfs "$1" && exec "$2" -c "$3" "$1"'
-    unshare = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
-    done = subprocess.run([*unshare, tmp_path, sys.executable, LEAVE_ONE], capture_output=True, text=True)
+    unshare = ["unshare", "--user", "--map-root-user", "--mount"]
+    if subprocess.run([*unshare, "true"], capture_output=True).returncode and not os.environ.get("CI"):
+        pytest.skip("this machine allows no mount namespaces")
+    command = [*unshare, "sh", "-c", script, "sh", tmp_path, sys.executable, LEAVE_ONE]
+    done = subprocess.run(command, capture_output=True, text=True)
     if options == "exec":
         assert done.returncode == 9, done.stderr
     else:
