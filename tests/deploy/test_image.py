@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,10 +88,19 @@ def test_all_that_it_copies_is_there_and_reaches_the_build() -> None:
     for source in sources():
         below = [path for path in files if source == "." or path == source or path.startswith(f"{source}/")]
         assert any(map(sent, below)), source
-    needed = ("requirements/serve.txt", "requirements/uv.txt", "pyproject.toml", "README.md", "LICENSE")
-    for path in (*needed, "deploy/docker/install.sh", "model_store/swin_digits/model.safetensors"):
+    for path in ("requirements/serve.txt", "requirements/uv.txt", "deploy/docker/install.sh"):
         assert path in files
         assert sent(path), path
+
+
+def test_all_that_the_wheel_is_made_of_reaches_the_build() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wheel = settings["tool"]["hatch"]["build"]["targets"]["wheel"]
+    project = settings["project"]
+    for source in (*wheel["packages"], *wheel["force-include"], project["readme"], *project["license-files"]):
+        below = [path for path in present() if path == source or path.startswith(f"{source}/")]
+        assert below
+        assert [path for path in below if not sent(path) and "__pycache__" not in path] == []
 
 
 def test_a_build_sees_the_sources_and_nothing_else() -> None:
