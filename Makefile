@@ -22,7 +22,7 @@ FUZZERS := 5
 
 .PHONY: help setup demo serve test test-full gpu lint format typecheck check proto proto-check lock sbom audit train load \
 	bench-crosscheck bench-decode bench-gateway bench-gpu bench-memory bench-model bench-overload bench-pipeline bench-serve \
-	bench-start rolling soak fuzz dashboard manifests ray wheel clean
+	bench-start rolling soak fuzz dashboard manifests ray wheel image clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -198,6 +198,9 @@ ray: $(MODEL) .venv-ray/.done  ## the archive under Ray Data on two local worker
 
 wheel: .venv/.dev  ## build the distribution into dist/
 	@$(BIN)/python -m build --no-isolation --outdir dist .
+
+image:  ## the container image, by docker or buildah; TARGET=cuda BASE_IMAGE=… TORCH_INDEX=… MODELS="…": docs/howto/container.md
+	@bash deploy/docker/build.sh
 
 clean:  ## remove what was installed and built
 	@rm -rf .venv .venv-tools .venv-proto .venv-audit .venv-triton .venv-ray dist out $(MODEL)
