@@ -7,6 +7,9 @@ with Client("grpc://127.0.0.1:8001") as client:
 print(answer.results[0].predictions[0].label)
 """
 
+from .asking import ClassifyOptions
+from .async_client import AsyncClient
+from .bulk import StreamedImage
 from .client import Client
 from .errors import (
     Cancelled,
@@ -26,9 +29,11 @@ from .errors import (
 from .results import BackendTiming, Classification, ImageResult, Model, Prediction, Region, Timing
 
 __all__ = [
+    "AsyncClient",
     "BackendTiming",
     "Cancelled",
     "Classification",
+    "ClassifyOptions",
     "Client",
     "DeadlineExceeded",
     "ImageResult",
@@ -40,6 +45,7 @@ __all__ = [
     "PermissionDenied",
     "Prediction",
     "Region",
+    "StreamedImage",
     "SwinserveError",
     "Timing",
     "TooLarge",

@@ -8,10 +8,10 @@ SwinserveError
 ├── TooLarge             413  body or image too large, in bytes or pixels
 ├── UnsupportedType      415  not an image type the service takes
 ├── UndecodableImage     422  truncated or corrupt
-├── Overloaded           429  shed: queue full, or the deadline cannot be met
+├── Overloaded           429  shed: queue full, too many for the token, or the deadline cannot be met   (tried again)
 ├── Cancelled            499  the call was cancelled
 ├── InternalError        500  a bug, or an answer that no Swinserve gives
-├── Unavailable          503  not reachable, not ready, draining, worker lost
+├── Unavailable          503  not reachable, not ready, draining, worker lost   (tried again)
 └── DeadlineExceeded     504  the deadline passed
 """
 
@@ -147,6 +147,7 @@ CASES = (
     Case("UNSUPPORTED_TYPE", "INVALID_ARGUMENT", 415, UnsupportedType),
     Case("UNDECODABLE", "INVALID_ARGUMENT", 422, UndecodableImage),
     Case("OVERLOADED", "RESOURCE_EXHAUSTED", 429, Overloaded),
+    Case("RATE_LIMITED", "RESOURCE_EXHAUSTED", 429, Overloaded),
     Case("DEADLINE_UNREACHABLE", "RESOURCE_EXHAUSTED", 429, Overloaded),
     Case("CANCELLED", "CANCELLED", 499, Cancelled),
     Case("INTERNAL", "INTERNAL", 500, InternalError),

@@ -1,10 +1,10 @@
-"""The seam between the client and a protocol: a question and its call in, a result or a SwinserveError out."""
+"""The seam between the clients and a protocol: a question and its call in, a result or a SwinserveError out."""
 
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from .results import Classification, ImageResult, Model
+from .service import Service
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Question:
 
 @dataclass(frozen=True)
 class Call:
-    """How long one call may take, in seconds, and the id that the service's log will know it by."""
+    """How long one try of a call may take, in seconds, and the id that the service's log will know it by."""
 
     timeout: float
     request_id: str
 
 
 class Transport(Protocol):
-    """One protocol. Every method raises SwinserveError and nothing of the library that it speaks through."""
+    """One protocol. Every method is one try, and raises SwinserveError and nothing of the library that it uses."""
 
     def classify(self, question: Question, call: Call) -> Classification: ...
 
@@ -49,23 +49,43 @@ class Transport(Protocol):
     def close(self) -> None: ...
 
 
+class AsyncTransport(Protocol):
+    """The same for a client that waits without blocking; nothing connects before it is asked."""
+
+    async def classify(self, question: Question, call: Call) -> Classification: ...
+
+    async def models(self, call: Call) -> list[Model]: ...
+
+    async def model(self, name: str, version: str, call: Call) -> Model: ...
+
+    async def close(self) -> None: ...
+
+
 def _lacks_map(result: ImageResult) -> bool:
     maps = [prediction.class_activation_map for prediction in result.predictions]
     return any(values is None for values in maps) or (bool(maps) and result.map_region is None)
 
 
-def open_transport(url: str) -> Transport:
-    """`grpc://host[:port]`, `http://…` or `https://…` -> Transport. ValueError for any other URL."""
-    parts = urlsplit(url)
-    if not parts.hostname or parts.query or parts.fragment or parts.username is not None:
-        raise ValueError(f"{url!r} is not a server's URL such as grpc://127.0.0.1:8001 or http://127.0.0.1:8000")
-    # Either library takes longer to import than everything else here together, and one is enough.
-    if parts.scheme == "grpc" and parts.path in ("", "/"):
+# Either library takes longer to import than everything else here together, and one is enough.
+
+
+def transport_to(service: Service) -> Transport:
+    """ValueError for what this protocol cannot be told."""
+    if service.grpc:
         from .grpc_transport import GrpcTransport
 
-        return GrpcTransport(parts.netloc if parts.port is not None else f"{parts.netloc.rstrip(':')}:8001")
-    if parts.scheme in ("http", "https"):
-        from .http_transport import HttpTransport
+        return GrpcTransport(service)
+    from .http_transport import HttpTransport
 
-        return HttpTransport(url)
-    raise ValueError(f"{url!r} starts with none of grpc://host:port, http:// and https://")
+    return HttpTransport(service)
+
+
+def async_transport_to(service: Service) -> AsyncTransport:
+    """ValueError for what this protocol cannot be told."""
+    if service.grpc:
+        from .async_grpc_transport import AsyncGrpcTransport
+
+        return AsyncGrpcTransport(service)
+    from .async_http_transport import AsyncHttpTransport
+
+    return AsyncHttpTransport(service)

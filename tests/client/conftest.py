@@ -34,7 +34,7 @@ def service(running: Service) -> Service:
 
 @pytest.fixture
 def client(service: Service) -> Iterator[Client]:
-    with Client(service.url, timeout=5.0) as client:
+    with Client(service.url, timeout=5.0, retries=0) as client:
         yield client
 
 

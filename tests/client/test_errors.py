@@ -11,7 +11,7 @@ import pytest
 import swinserve
 from swinserve import Client, DeadlineExceeded, InternalError, InvalidRequest, SwinserveError, TooLarge, Unavailable
 from swinserve.errors import CASES, error_class
-from swinserve.http_transport import FOREIGN, HTTPX_ERRORS, foreign
+from swinserve.http_errors import FOREIGN, HTTPX_ERRORS, foreign
 
 from .conftest import Service
 from .contract import REASONS
@@ -24,6 +24,7 @@ CLASSES = {
     "TOO_LARGE": swinserve.TooLarge,
     "UNSUPPORTED_TYPE": swinserve.UnsupportedType,
     "UNDECODABLE": swinserve.UndecodableImage,
+    "RATE_LIMITED": swinserve.Overloaded,
     "OVERLOADED": swinserve.Overloaded,
     "DEADLINE_UNREACHABLE": swinserve.Overloaded,
     "CANCELLED": swinserve.Cancelled,

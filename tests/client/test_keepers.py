@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -13,9 +13,9 @@ from PIL import Image
 
 from swinserve import Prediction
 from swinserve.cli import main
-from swinserve.commands.classify import without_class
 from swinserve.commands.outcome import FileOutcome
 from swinserve.commands.picture_files import names
+from swinserve.commands.without_class import without_class
 
 from .conftest import Service
 from .contract import EMBEDDING, MAPS, REGION
@@ -96,14 +96,14 @@ def test_all_embeddings_is_success_and_none_is_not(run: Run) -> None:
 def test_what_came_before_the_service_went_away_is_kept(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from swinserve import Client, Unavailable
 
-    ask, calls = Client.classify_many, iter(range(9))
+    ask = Client.classify_many
 
-    def once(self: Client, *args: object, **how: object) -> object:
-        if next(calls):
+    def but_the_last(self: Client, images: Sequence[bytes], **how: object) -> object:
+        if len(images) == 4:
             raise Unavailable("gone", reason="DRAINING")
-        return ask(self, *args, **how)
+        return ask(self, images, **how)
 
-    monkeypatch.setattr(Client, "classify_many", once)
+    monkeypatch.setattr(Client, "classify_many", but_the_last)
     result = run(*["a.jpg"] * 20, "--embedding", "rows.npy")
     assert result.exit_code == 3
     assert np.isnan(np.load("rows.npy")).all(axis=1).tolist() == [False] * 16 + [True] * 4

@@ -1,33 +1,43 @@
-"""`swinserve classify FILE…`: files -> calls -> a table for people or JSON lines for programs, and files to keep."""
+"""`swinserve classify FILE…`: files -> calls -> a table for people, JSON lines or CSV for programs, files to keep."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import click
 
-from swinserve.errors import SwinserveError, Unavailable
-from swinserve.image_files import ImageFile, batches, read
-from swinserve.results import Classification, ImageResult
-
-from . import options
+from . import inputs, options, show
 from .embedding_file import EmbeddingFile
 from .outcome import FileOutcome, Keeper
+from .outcomes import outcomes
+from .output_file import OutputFile
 from .picture_files import PictureFiles
+from .tally import Bar, Tally
 
-Ask = Callable[[Sequence[bytes]], Classification]
+Show = Callable[[Iterable[FileOutcome]], None]
 PATH = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE…")
+@click.argument("files", nargs=-1, metavar="FILE…")
+@click.option("--files-from", metavar="LIST", help="Also the files named in LIST, one a line; `-` is standard input.")
 @options.server
+@options.tls
 @click.option("--model", default="", help="The served name.  [default: the service's first model]")
 @click.option("--model-version", "version", default="", help="The model version; needs --model.")
 @click.option("--top-k", type=click.IntRange(min=0), help="Predictions for each image.  [default: the service's, 5]")
 @click.option("--min-score", type=click.FloatRange(0, 1), default=0.0, help="Leave out predictions with a lower score.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=PATH,
+    callback=options.in_a_folder,
+    help="Append to FILE.jsonl (as --json prints) or FILE.csv (a row a prediction), file by file. The same command "
+    "goes on where it ended: files that FILE has are skipped, those that failed are tried again.",
+)
 @click.option(
     "--embedding",
     metavar="FILE.npy",
@@ -43,122 +53,76 @@ PATH = click.Path(dir_okay=False, path_type=Path)
     help="Draw the best class's activation map over the image: bright speaks most for the class, and the map's mean is "
     "the class's logit. With several files, each goes to OUT-<its stem>.png.",
 )
+@click.option(
+    "--concurrency",
+    metavar="IMAGES",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="Images under way at a time, several in a call.",
+)
 @options.timeout
 @options.as_json
 def classify(
     files: tuple[str, ...],
+    files_from: str | None,
     server: str,
     timeout: float,
     as_json: bool,
+    output: Path | None,
     embedding: Path | None,
     cam: Path | None,
+    concurrency: int,
+    ca: Path | None,
+    cert: Path | None,
+    key: Path | None,
     **how: Any,
 ) -> None:
-    """Classify image files; `-` is standard input.
+    """Classify image files: FILE is one, a folder (all JPEG, PNG and WebP below it), a glob, or `-` for standard input.
 
     A file that fails is listed, the others are classified all the same, and the exit code is 1.
     """
     if how["version"] and not how["model"]:
         raise click.UsageError("--model-version needs --model")
-    keepers = _keepers(files, embedding, cam)
+    if as_json and output is not None:
+        raise click.UsageError("--json prints what --output FILE.jsonl keeps: one of them will do")
+    names = inputs.named(files, files_from)
+    earlier = [] if output is None else [OutputFile(output, how["model"])]
+    todo = [name for name in names if not any(name in file.done for file in earlier)]
+    if len(todo) < len(names) and embedding is not None:
+        raise click.UsageError(f"{embedding} would lack the files that {output} has already: name another --output")
     how |= {"embedding": embedding is not None, "class_activation_map": cam is not None}
-    with options.connect(server, timeout) as client:
-        found = outcomes(files, partial(client.classify_many, **how), keepers)
+    tally = Tally(lists=not as_json)
+    keepers = [*_bar(len(todo), output), tally, *_keepers(todo, embedding, cam), *earlier]
+    with options.connect(server, timeout, ca, cert, key) as client:
+        found = outcomes(todo, partial(client.classify_many, **how), keepers, concurrency)
         try:
-            failed = _print_lines(found) if as_json else _print_table(found, partial(without_class, how))
+            _show(as_json, output, how)(found)
         finally:
-            failed_to_keep = _finish(keepers)
-    if failed or failed_to_keep:
+            problems = [problem for keeper in keepers for problem in keeper.finish()]
+            if output is not None:
+                problems.append(f"{tally}; {len(names) - len(todo):,} were in {output} already")
+            for problem in problems:
+                click.echo(f"swinserve: {problem}", err=True)
+    if tally.failed or len(problems) > len(earlier):
         raise click.exceptions.Exit(1)
 
 
-def _keepers(files: Sequence[str], embedding: Path | None, cam: Path | None) -> list[Keeper]:
+def _bar(files: int, output: Path | None) -> list[Keeper]:
+    """None where nobody looks, and where the results themselves show how far it is."""
+    return [Bar(files)] if sys.stderr.isatty() and (output is not None or not sys.stdout.isatty()) else []
+
+
+def _keepers(names: Sequence[str], embedding: Path | None, cam: Path | None) -> list[Keeper]:
     keepers: list[Keeper] = []
     if cam is not None:
-        keepers.append(PictureFiles(cam, files))
+        keepers.append(PictureFiles(cam, names))
     if embedding is not None:
-        keepers.append(EmbeddingFile(embedding, len(files)))
+        keepers.append(EmbeddingFile(embedding, len(names)))
     return keepers
 
 
-def _finish(keepers: Sequence[Keeper]) -> int:
-    """How many things could not be kept; each is told."""
-    told = 0
-    for problem in chain.from_iterable(keeper.finish() for keeper in keepers):
-        click.echo(f"swinserve: {problem}", err=True)
-        told += 1
-    return told
-
-
-def without_class(how: Mapping[str, Any], outcomes: Sequence[FileOutcome]) -> str:
-    """Why good answers hold no class; "" where that cannot be known."""
-    if how["top_k"] == 0:
-        return "no class was asked for"
-    # A model without classes never gives one, and always its embedding.
-    if any(outcome.predictions or outcome.embedding is None for outcome in outcomes):
-        return "no score reaches the minimum" if how["min_score"] else ""
-    return "" if how["embedding"] and how["min_score"] else "the model has no classes"
-
-
-def outcomes(paths: Sequence[str], ask: Ask, keepers: Sequence[Keeper] = ()) -> Iterator[FileOutcome]:
-    """One outcome a file, in order, after the keepers have seen it. Raises Unavailable when going on is useless."""
-    for batch in batches(read(paths)):
-        readable = [file for file in batch if file.error is None]
-        answers = iter(_call(readable, ask) if readable else ())
-        for file in batch:
-            outcome = next(answers) if file.error is None else FileOutcome(file.name, error=file.error)
-            for keeper in keepers:
-                keeper.keep(file, outcome)
-            yield outcome
-
-
-def _call(files: list[ImageFile], ask: Ask) -> list[FileOutcome]:
-    try:
-        answer = ask([file.content for file in files])
-    except SwinserveError as error:
-        # A lost worker is replaced within seconds; whatever else is unavailable would fail every other file too.
-        if isinstance(error, Unavailable) and error.reason != "WORKER_LOST":
-            raise
-        return [FileOutcome(file.name, error=error) for file in files]
-    return [_outcome(file, answer, result) for file, result in zip(files, answer.results, strict=True)]
-
-
-def _outcome(file: ImageFile, answer: Classification, result: ImageResult) -> FileOutcome:
-    return FileOutcome(
-        file=file.name,
-        model=answer.model,
-        version=answer.version,
-        predictions=result.predictions,
-        embedding=result.embedding,
-        map_region=result.map_region,
-        timing=answer.timing,
-        request_id=answer.request_id,
-        error=result.error,
-    )
-
-
-def _print_lines(found: Iterable[FileOutcome]) -> int:
-    """Each line as soon as it is known. Returns how many failed."""
-    failed = 0
-    for outcome in found:
-        click.echo(outcome.json())
-        failed += outcome.error is not None
-    return failed
-
-
-def _print_table(found: Iterable[FileOutcome], without_class: Callable[[Sequence[FileOutcome]], str]) -> int:
-    from .table import print_outcomes
-
-    done: list[FileOutcome] = []
-    try:
-        done.extend(found)
-    finally:
-        # What was classified before the service went away, or ctrl-C, has been paid for. `extend` keeps it.
-        good = [outcome for outcome in done if outcome.error is None]
-        print_outcomes(good, without_class(good))
-        failures = [outcome for outcome in done if outcome.error is not None]
-        for outcome in failures:
-            click.echo(f"swinserve: {click.format_filename(outcome.file)}: {outcome.error}", err=True)
-    if failures:
-        click.echo(f"swinserve: {len(failures)} of {len(done)} files failed", err=True)
-    return len(failures)
+def _show(as_json: bool, output: Path | None, how: dict[str, Any]) -> Show:
+    if output is not None:
+        return show.nothing
+    return show.lines if as_json else partial(show.tables, how=how)

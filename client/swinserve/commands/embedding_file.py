@@ -1,7 +1,7 @@
-"""Embeddings of all files -> one .npy file, float32 (files, D)."""
+"""Embeddings of all files -> one .npy file, float32 (files, D), written row by row."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import click
 
@@ -14,37 +14,57 @@ if TYPE_CHECKING:
 
 
 class EmbeddingFile:
-    """Row i belongs to file i; the row of a file that failed, or was not reached, is NaN."""
+    """Row i belongs to file i; the row of a file that failed, or was not reached, is NaN. Begun with the first
+    embedding, which tells how long a row is."""
 
     def __init__(self, path: Path, files: int) -> None:
         # `swinserve classify --embedding photo.png …` must not cost a photo.
         if path.suffix != ".npy":
             raise click.BadParameter(f"{path} does not end in .npy", param_hint="--embedding")
         self._path, self._files = path, files
-        self._rows: list[Array | None] = []
+        self._file: IO[bytes] | None = None
+        self._seen = self._found = self._size = 0
 
-    def keep(self, file: ImageFile, outcome: FileOutcome) -> None:
-        self._rows.append(outcome.embedding)
+    def keep(self, file: ImageFile[str], outcome: FileOutcome) -> None:
+        row = outcome.embedding
+        self._found += row is not None
+        try:
+            if self._file is None and row is not None:
+                self._begin(row.size)
+            if self._file is not None:
+                self._file.write(self._nan(1) if row is None else _bytes(row, self._size))
+        except OSError as error:
+            raise click.ClickException(f"cannot write {self._path}: {error.strerror or error}") from error
+        self._seen += 1
 
     def finish(self) -> list[str]:
-        found = {i: row for i, row in enumerate(self._rows) if row is not None}
-        if not found:
+        if self._found == 0:
             return [f"{self._path} was not written: there is no embedding"]
-        self._write(found)
-        lost = self._files - len(found)
+        if self._file is None:  # it could not be opened, which has been told
+            return []
+        with self._file:
+            self._file.write(self._nan(self._files - self._seen))
+        lost = self._files - self._found
         return (
             [f"{self._path}: {lost} of {self._files} rows are NaN, those of files without an embedding"] if lost else []
         )
 
-    def _write(self, found: "dict[int, Array]") -> None:
+    def _begin(self, size: int) -> None:
+        from numpy.lib import format
+
+        self._size = size
+        self._file = self._path.open("wb")
+        header = {"descr": "<f4", "fortran_order": False, "shape": (self._files, size)}
+        format.write_array_header_1_0(self._file, header)
+        self._file.write(self._nan(self._seen))
+
+    def _nan(self, rows: int) -> bytes:
         import numpy as np
 
-        rows = np.full((self._files, next(iter(found.values())).size), np.nan, np.float32)
-        for i, row in found.items():
-            rows[i] = row
-        try:
-            # An open file, as numpy would add a suffix to a name that it does not like.
-            with self._path.open("wb") as file:
-                np.save(file, rows)
-        except OSError as error:
-            raise click.ClickException(f"cannot write {self._path}: {error.strerror or error}") from error
+        return np.full((rows, self._size), np.nan, "<f4").tobytes()
+
+
+def _bytes(row: "Array", size: int) -> bytes:
+    if row.size != size:
+        raise click.ClickException(f"an embedding of {row.size} after some of {size}: is the model another now?")
+    return row.astype("<f4").tobytes()

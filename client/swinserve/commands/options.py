@@ -1,6 +1,9 @@
 """Options that several subcommands share, each meaning the same everywhere."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
@@ -13,7 +16,7 @@ server = click.option(
     show_envvar=True,
     default="grpc://127.0.0.1:8001",
     show_default=True,
-    help="The service: grpc://host:port, http://… or https://…",
+    help="The service: grpc://host:port, http://…, over TLS grpcs://… or https://…; several addresses with commas.",
 )
 timeout = click.option(
     "--timeout",
@@ -23,6 +26,25 @@ timeout = click.option(
     show_default=True,
     help="The deadline of each call.",
 )
+TOKEN_FROM = "SWINSERVE_TOKEN"  # noqa: S105 - the variable's name
+"""Only the environment: a command line is seen by everybody on the machine."""
+Command = TypeVar("Command", bound=Callable[..., object])
+PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def tls(command: Command) -> Command:
+    """--ca, --cert and --key, for `connect`."""
+    for name, text in (
+        ("key", f"The private key of --cert, PEM. (A bearer token comes from {TOKEN_FROM}.)"),
+        ("cert", "Who we are, where the service asks: a certificate chain, PEM."),
+        ("ca", "Whom to trust instead of the usual authorities, PEM."),
+    ):
+        variable = f"SWINSERVE_{name.upper()}"
+        option = click.option(f"--{name}", metavar="FILE", type=PEM, envvar=variable, show_envvar=True, help=text)
+        command = option(command)
+    return command
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="JSON lines for programs.")
 
 
@@ -33,9 +55,12 @@ def in_a_folder(_context: click.Context, _parameter: click.Parameter, path: Path
     return path
 
 
-def connect(server: str, timeout: float) -> Client:
-    """A Client for the two options; a wrong URL is a usage error."""
+def connect(
+    server: str, timeout: float, ca: Path | None = None, cert: Path | None = None, key: Path | None = None
+) -> Client:
+    """A Client for these options and the token in the environment; what it cannot be made of is a usage error."""
+    token = os.environ.get(TOKEN_FROM, "").strip() or None
     try:
-        return Client(server, timeout=timeout)
+        return Client(server, timeout=timeout, ca=ca, cert=cert, key=key, token=token)
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--server") from error
+        raise click.UsageError(str(error)) from error

@@ -37,7 +37,7 @@ class FileOutcome:
 class Keeper(Protocol):
     """Keeps in files what a table cannot show."""
 
-    def keep(self, file: ImageFile, outcome: FileOutcome) -> None:
+    def keep(self, file: ImageFile[str], outcome: FileOutcome) -> None:
         """Takes what it needs of one file, good or not; they come in order. click.ClickException if writing fails."""
 
     def finish(self) -> list[str]:

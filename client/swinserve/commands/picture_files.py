@@ -29,7 +29,7 @@ class PictureFiles:
         self._paths = iter(names(pattern, files))
         self._problems: list[str] = []
 
-    def keep(self, file: ImageFile, outcome: FileOutcome) -> None:
+    def keep(self, file: ImageFile[str], outcome: FileOutcome) -> None:
         path = next(self._paths)
         if outcome.error is not None:
             return
@@ -47,7 +47,7 @@ class PictureFiles:
     def finish(self) -> list[str]:
         return self._problems
 
-    def _picture(self, file: ImageFile, outcome: FileOutcome) -> bytes:
+    def _picture(self, file: ImageFile[str], outcome: FileOutcome) -> bytes:
         if not outcome.predictions:
             raise self._unreadable("there is no class to draw")
         best = outcome.predictions[0]

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
@@ -10,12 +11,13 @@ from . import options
 
 @click.command()
 @options.server
+@options.tls
 @options.timeout
 @options.as_json
 @click.option("-v", "--verbose", is_flag=True, help="Also why each backend serves, and how fast all of them were.")
-def served(server: str, timeout: float, as_json: bool, verbose: bool) -> None:
+def served(server: str, timeout: float, as_json: bool, verbose: bool, **tls: Path | None) -> None:
     """List the models that a running service serves, and what they can give."""
-    with options.connect(server, timeout) as client:
+    with options.connect(server, timeout, **tls) as client:
         models = client.models()
     if as_json:
         for model in models:

@@ -1,0 +1,63 @@
+"""How many files were done and how many failed, and the first of those on standard error."""
+
+import time
+from collections.abc import Callable
+
+import click
+
+from swinserve.image_files import ImageFile
+
+from .outcome import FileOutcome
+
+LISTED = 20
+"""Failures that are told one by one; a list that scrolls away helps nobody."""
+
+
+class Tally:
+    """`lists` the failures, unless whoever reads the output meets them there."""
+
+    def __init__(self, lists: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self.done = self.failed = 0
+        self._lists, self._clock, self._started = lists, clock, clock()
+
+    def __str__(self) -> str:
+        seconds = self._clock() - self._started
+        return f"{self.done:,} files in {seconds:.1f} s ({self.done / max(seconds, 1e-9):.0f} images/s)"
+
+    def keep(self, file: ImageFile[str], outcome: FileOutcome) -> None:
+        self.done += 1
+        if outcome.error is None:
+            return
+        self.failed += 1
+        if self._lists and self.failed <= LISTED:
+            click.echo(f"swinserve: {click.format_filename(outcome.file)}: {outcome.error}", err=True)
+
+    def finish(self) -> list[str]:
+        if not (self._lists and self.failed):
+            return []
+        more = f"; {self.failed - LISTED} are not listed here" if self.failed > LISTED else ""
+        return [f"{self.failed} of {self.done} files failed{more}"]
+
+
+class Bar:
+    """Where standard error is a terminal: a bar, images/s and the time that is left."""
+
+    def __init__(self, files: int) -> None:
+        # rich is slow to import, and whoever has no terminal needs none of it.
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        rate = TextColumn("{task.fields[rate]:.0f} images/s")
+        columns = (BarColumn(bar_width=None), MofNCompleteColumn(), rate, TimeRemainingColumn())
+        self._bar = Progress(*columns, console=Console(stderr=True), redirect_stdout=False)
+        self._task = self._bar.add_task("", total=files, rate=0.0)
+        self._bar.start()
+
+    def keep(self, file: ImageFile[str], outcome: FileOutcome) -> None:
+        self._bar.advance(self._task)
+        task = self._bar.tasks[0]
+        self._bar.update(self._task, rate=task.completed / max(task.elapsed or 0.0, 1e-3))
+
+    def finish(self) -> list[str]:
+        self._bar.stop()
+        return []

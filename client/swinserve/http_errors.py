@@ -1,0 +1,39 @@
+"""What httpx raises -> SwinserveErrors."""
+
+import httpx
+
+from .errors import UNREACHABLE, DeadlineExceeded, InternalError, InvalidRequest, SwinserveError, Unavailable
+from .transport import Call
+
+# What httpx raises -> what we raise, and the reason word. A connection time-out is the deadline's, as it is in gRPC.
+FOREIGN: tuple[tuple[type[Exception], type[SwinserveError], str], ...] = (
+    (httpx.TimeoutException, DeadlineExceeded, "DEADLINE_EXCEEDED"),
+    (httpx.NetworkError, Unavailable, UNREACHABLE),
+    (httpx.ProxyError, Unavailable, UNREACHABLE),
+    (httpx.RemoteProtocolError, Unavailable, UNREACHABLE),
+    (httpx.LocalProtocolError, InvalidRequest, "INVALID_REQUEST"),
+    (httpx.UnsupportedProtocol, InvalidRequest, "INVALID_REQUEST"),
+    (httpx.InvalidURL, InvalidRequest, "INVALID_REQUEST"),
+    (httpx.DecodingError, InternalError, ""),
+    (httpx.TooManyRedirects, InternalError, ""),
+    (httpx.HTTPStatusError, InternalError, ""),
+    (httpx.StreamError, InternalError, ""),
+    (httpx.CookieConflict, InternalError, ""),
+)
+HTTPX_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict)
+
+
+def failure(error: Exception, url: str, call: Call) -> SwinserveError:
+    ours, reason, message = foreign(error, url, call.timeout)
+    return ours(message, reason=reason, request_id=call.request_id)
+
+
+def foreign(error: Exception, url: str, timeout: float) -> tuple[type[SwinserveError], str, str]:
+    """An exception of httpx -> our class, the reason, the message."""
+    matches = ((ours, reason) for theirs, ours, reason in FOREIGN if isinstance(error, theirs))
+    ours, reason = next(matches, (InternalError, ""))
+    if reason == UNREACHABLE:
+        return ours, reason, f"cannot reach {url}: {error}"
+    if ours is DeadlineExceeded:
+        return ours, reason, f"{url} did not answer within {timeout:g} s"
+    return ours, reason, f"{type(error).__name__} from {url}: {error}"
