@@ -22,15 +22,15 @@ OPTIONS = (
 
 
 def target(service: Service) -> str:
-    """ValueError for several addresses of which one is a name: gRPC balances over IP addresses, or over all that one
-    name resolves to."""
+    """ValueError for several addresses of which one is a name, and for several over TLS: gRPC balances over IP
+    addresses, but holds every certificate against one name; or over all that one name resolves to."""
     if len(service.addresses) == 1:
         return f"dns:///{service.addresses[0]}"
     versions = {_ip_version(address) for address in service.addresses}
-    if versions not in ({4}, {6}):
+    if service.tls or versions not in ({4}, {6}):
         raise ValueError(
-            f"{service.url!r}: several addresses over gRPC are IP addresses of one kind; a name alone stands for all "
-            "the addresses that it resolves to"
+            f"{service.url!r}: several addresses over gRPC are IP addresses of one kind and without TLS; one name alone "
+            "stands for all the addresses that it resolves to, with and without TLS"
         )
     return f"ipv{versions.pop()}:{','.join(service.addresses)}"
 

@@ -106,13 +106,13 @@ def test_a_dash_is_standard_input_and_every_option_arrives(run: Run, service: Se
 
 
 def test_a_call_that_fails_is_listed_for_each_of_its_files(run: Run, images: list[str]) -> None:
-    result = run("classify", "--json", *images, "--model", "fail WORKER_LOST")
+    result = run("classify", "--json", *images, "--model", "fail WORKER_LOST", "--timeout", "0.9")
     assert result.exit_code == 1
     assert [json.loads(line)["error"]["reason"] for line in result.stdout.splitlines()] == ["WORKER_LOST"] * 3
 
 
 def test_a_service_that_is_not_ready_ends_it_with_3(run: Run, images: list[str]) -> None:
-    result = run("classify", *images, "--model", "fail NOT_READY")
+    result = run("classify", *images, "--model", "fail NOT_READY", "--timeout", "2")
     assert (result.exit_code, result.stdout) == (3, "")
     assert result.stderr.startswith("swinserve: refused: NOT_READY (NOT_READY, request ")
 
