@@ -29,8 +29,8 @@ def target(service: Service) -> str:
     versions = {_ip_version(address) for address in service.addresses}
     if service.tls or versions not in ({4}, {6}):
         raise ValueError(
-            f"{service.url!r}: several addresses over gRPC are IP addresses of one kind and without TLS; one name alone "
-            "stands for all the addresses that it resolves to, with and without TLS"
+            f"{service.url!r}: several addresses over gRPC are IP addresses of one kind, without TLS; one name alone "
+            "stands for all the addresses that it resolves to, also with TLS"
         )
     return f"ipv{versions.pop()}:{','.join(service.addresses)}"
 

@@ -2,6 +2,7 @@
 
 import struct
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 # reason -> gRPC status, HTTP status, seconds to wait (None: not said)
@@ -80,6 +81,14 @@ LARGE = 2_000_000
 """Numbers in the embedding of the model "large": twice what gRPC takes by itself."""
 
 
+class Certificate(NamedTuple):
+    """Of a fake that speaks TLS: PEM files, and the CA that its callers' certificates are of."""
+
+    chain: Path
+    key: Path
+    client_ca: Path
+
+
 class Refusal(Exception):
     """The call fails as its reason says."""
 
@@ -101,6 +110,7 @@ class Asked:
     class_activation_map: bool = False
     timeout: float | None = None
     request_id: str = ""
+    authorization: str = ""
 
 
 def outcomes(asked: Asked) -> list[str | None]:

@@ -15,7 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from swin_proto.v1 import classifier_pb2 as pb
 from swin_proto.v1 import classifier_pb2_grpc
 
-from .contract import MODEL, REASONS, TIMING, Asked, Found, Refusal, Tensor, found, outcomes
+from .contract import MODEL, REASONS, TIMING, Asked, Certificate, Found, Refusal, Tensor, found, outcomes
 
 LIMITS = [("grpc.max_receive_message_length", 20_000_000), ("grpc.max_send_message_length", 100_000_000)]
 
@@ -65,8 +65,9 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
         return pb.Model(**MODEL | {"version": request.version or "1"})
 
     def _note(self, context: Any, **what: Any) -> Asked:
-        request_id = dict(context.invocation_metadata())["x-request-id"]
-        asked = Asked(timeout=context.time_remaining(), request_id=request_id, **what)
+        headers = dict(context.invocation_metadata())
+        request_id, authorization = headers["x-request-id"], headers.get("authorization", "")
+        asked = Asked(timeout=context.time_remaining(), request_id=request_id, authorization=authorization, **what)
         self.seen.append(asked)
         context.set_trailing_metadata((("x-request-id", request_id),))
         return asked
@@ -113,15 +114,20 @@ def _error(reason: str) -> pb.ImageResult:
     return pb.ImageResult(error=pb.ImageError(code=code, reason=reason, message=f"refused: {reason}"))
 
 
+def _credentials(tls: Certificate) -> grpc.ServerCredentials:
+    pair = (tls.key.read_bytes(), tls.chain.read_bytes())
+    return grpc.ssl_server_credentials([pair], tls.client_ca.read_bytes(), require_client_auth=True)
+
+
 @contextmanager
-def serve(seen: list[Asked]) -> Iterator[str]:
+def serve(seen: list[Asked], tls: Certificate | None = None) -> Iterator[str]:
     released = threading.Event()
     server = grpc.server(ThreadPoolExecutor(max_workers=4), options=LIMITS)
     classifier_pb2_grpc.add_ClassifierServicer_to_server(Classifier(seen, released), server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_secure_port("127.0.0.1:0", _credentials(tls)) if tls else server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        yield f"grpc://127.0.0.1:{port}"
+        yield f"grpc{'s' * bool(tls)}://127.0.0.1:{port}"
     finally:
         released.set()
         server.stop(None).wait()

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import ssl
 import struct
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from .contract import MODEL, REASONS, TIMING, Asked, Found, Refusal, Tensor, found, outcomes
+from .contract import MODEL, REASONS, TIMING, Asked, Certificate, Found, Refusal, Tensor, found, outcomes
 
 ROUTE = re.compile(r"/v1/models(?:/(?P<model>[^/:]+)(?:/versions/(?P<version>[^/:]+))?)?(?P<verb>:classify)?")
 # Answers that no Swinserve gives: the model "broken", by version.
@@ -68,7 +69,8 @@ class Handler(BaseHTTPRequestHandler):
         assert match or path == "/v1/classify", path
         names = {key: unquote(match[key] or "") for key in ("model", "version")} if match else {}
         timeout, request_id = float(self.headers["x-request-timeout"]), self.headers["x-request-id"]
-        asked = Asked(timeout=timeout, request_id=request_id, **names, **what)
+        authorization = self.headers.get("authorization", "")
+        asked = Asked(timeout=timeout, request_id=request_id, authorization=authorization, **names, **what)
         self.seen.append(asked)
         return asked
 
@@ -133,14 +135,23 @@ class Server(ThreadingHTTPServer):
         pass  # a client that went away is what some tests are about
 
 
+def _context(tls: Certificate) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tls.client_ca)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(tls.chain, tls.key)
+    return context
+
+
 @contextmanager
-def serve(seen: list[Asked]) -> Iterator[str]:
+def serve(seen: list[Asked], tls: Certificate | None = None) -> Iterator[str]:
     released = threading.Event()
     with Server(("127.0.0.1", 0), type("SeenHandler", (Handler,), {"seen": seen, "released": released})) as server:
+        if tls is not None:
+            server.socket = _context(tls).wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
+            yield f"http{'s' * bool(tls)}://127.0.0.1:{server.server_port}"
         finally:
             released.set()
             server.shutdown()

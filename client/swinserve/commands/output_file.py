@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from contextlib import closing
 from io import FileIO
 from pathlib import Path
 
@@ -66,10 +67,10 @@ class OutputFile:
     def _take_over(self, model: str) -> None:
         """Writes anew what is worth keeping, and puts it in the file's place only if that is not all of it."""
         new = self._path.with_name(f".{self._path.name}.new")
-        with self._path.open("rb") as old, new.open("wb") as kept:
+        with self._path.open("rb") as old, new.open("wb") as kept, closing(self._records.read(old)) as records:
             kept.write(self._records.head)
             try:
-                for record in self._records.read(old):
+                for record in records:
                     if record.good and model not in ("", record.model):
                         raise Foreign(f"it has answers of the model {record.model}, not {model}")
                     if record.good:

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import BinaryIO, NamedTuple, Protocol
 
 from .outcome import FileOutcome
@@ -31,7 +31,7 @@ class Records(Protocol):
 
     def written(self, outcome: FileOutcome) -> bytes: ...
 
-    def read(self, file: BinaryIO) -> Iterator[Record]:
+    def read(self, file: BinaryIO) -> Generator[Record, None, None]:
         """Every whole record; a torn one is passed over, if it is the last. Raises Foreign."""
 
 
@@ -43,7 +43,7 @@ class JsonLines:
     def written(self, outcome: FileOutcome) -> bytes:
         return outcome.json().encode() + b"\n"
 
-    def read(self, file: BinaryIO) -> Iterator[Record]:
+    def read(self, file: BinaryIO) -> Generator[Record, None, None]:
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
                 return
@@ -74,16 +74,24 @@ class Csv:
         ]
         return _rows(rows or [(outcome.file, 0, 0, "", "", "", *about, *problem)])
 
-    def read(self, file: BinaryIO) -> Iterator[Record]:
+    def read(self, file: BinaryIO) -> Generator[Record, None, None]:
         text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
-        rows = csv.reader(_whole(text))
-        if next(rows, list(COLUMNS)) != list(COLUMNS):
-            raise Foreign("its columns are not those of `swinserve classify`")
+        try:
+            rows = csv.reader(_whole(text))
+            if next(rows, list(COLUMNS)) != list(COLUMNS):
+                raise Foreign("its columns are not those of `swinserve classify`")
+            yield from self._groups(rows)
+        finally:
+            text.detach()  # the file is its opener's to close
+
+    def _groups(self, rows: Iterator[list[str]]) -> Iterator[Record]:
         group: list[list[str]] = []
         for row in rows:
             group.append(row)
-            if len(row) != len(COLUMNS) or not (row[1] + row[2]).isdecimal() or int(row[1]) not in (len(group), 0):
-                raise Foreign(f"line {rows.line_num} is not of `swinserve classify`")
+            if len(row) != len(COLUMNS) or row[1] not in (str(len(group)), "0"):
+                if next(rows, None) is not None:
+                    raise Foreign(f"the row of {row[0]!r} is not of `swinserve classify`")
+                return  # cut off within a cell that holds a line's end
             if row[1] == row[2]:
                 yield Record(row[0], row[6], not row[9], _rows(group))
                 group = []

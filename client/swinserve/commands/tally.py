@@ -22,7 +22,8 @@ class Tally:
 
     def __str__(self) -> str:
         seconds = self._clock() - self._started
-        return f"{self.done:,} file{'s' * (self.done != 1)} in {seconds:.1f} s ({self.done / max(seconds, 1e-9):.0f} images/s)"
+        rate = self.done / max(seconds, 1e-9)
+        return f"{self.done:,} file{'s' * (self.done != 1)} in {seconds:.1f} s ({rate:.0f} images/s)"
 
     def keep(self, file: ImageFile[str], outcome: FileOutcome) -> None:
         self.done += 1
