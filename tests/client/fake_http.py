@@ -35,7 +35,7 @@ class Handler(BaseHTTPRequestHandler):
             min_score=float(query.get("min_score", ["0"])[0]),
             **{name: _base64(query.get(name)) for name in ("embedding", "class_activation_map")},
         )
-        if asked.model == "hang":
+        if asked.model == "hang" or b"hang" in asked.images:
             self.released.wait(30)
         if asked.model == "status":  # no error body, as a proxy answers
             return self._send(int(asked.version), b"<html>from elsewhere</html>", {"retry-after": "Wed, 21 Oct 2015"})
