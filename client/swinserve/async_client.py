@@ -43,7 +43,10 @@ class AsyncClient:
         self.url = url
         self.timeout = timeout
         self.retries = retries
-        self._open: AsyncTransport | None = transport or async_transport_to(service(url, ca, cert, key, token))
+        # Not `or`: a transport of the caller's own may be anything, an empty container too.
+        if transport is None:
+            transport = async_transport_to(service(url, ca, cert, key, token))
+        self._open: AsyncTransport | None = transport
 
     async def classify(self, image: Image, **options: Unpack[ClassifyOptions]) -> Classification:
         """As Client.classify."""

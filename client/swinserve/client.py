@@ -57,7 +57,10 @@ class Client:
         self.url = url
         self.timeout = timeout
         self.retries = retries
-        self._open: Transport | None = transport or transport_to(service(url, ca, cert, key, token))
+        # Not `or`: a transport of the caller's own may be anything, an empty container too.
+        if transport is None:
+            transport = transport_to(service(url, ca, cert, key, token))
+        self._open: Transport | None = transport
 
     def classify(self, image: Image, **options: Unpack[ClassifyOptions]) -> Classification:
         """Classifies one image; `results` then holds one result, which is no error.

@@ -3,6 +3,7 @@
 import inspect
 import pickle
 import re
+from pathlib import Path
 
 import grpc
 import httpx
@@ -54,6 +55,8 @@ def test_every_class_of_the_tree_is_exported_drawn_and_reached_by_a_reason() -> 
     assert {kind.__name__ for kind in tree} <= set(swinserve.__all__)
     drawn = dict(re.findall(r"[├└]── (\w+) +(\d+)", inspect.getdoc(swinserve.errors) or ""))
     assert drawn == {kind.__name__: str(kind.http) for kind in tree}
+    page = (Path(__file__).parents[2] / "docs" / "client.md").read_text()
+    assert (inspect.getdoc(swinserve.errors) or "").partition("\n\n")[2] in page
 
 
 def test_every_grpc_status_is_in_the_table() -> None:

@@ -19,6 +19,6 @@ def test_mypy_strict_knows_every_type(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mypy", "--strict"]
     done = subprocess.run([*command, EXAMPLE, wrong], capture_output=True, text=True, cwd=ROOT)
     error, found = done.stdout.splitlines()
-    assert error.startswith(f"{wrong}:"), done.stdout
+    assert "wrong.py:" in error, done.stdout
     assert 'has incompatible type "str"; expected "int | None"' in error
     assert found == "Found 1 error in 1 file (checked 2 source files)"

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +23,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from swin_proto.v1.classifier_pb2 import ClassifyRequest, Image
 from swin_proto.v1.classifier_pb2_grpc import ClassifierStub
 from tests.e2e.guarded import REFUSED, Caller, Secret, Tokens, models
-from tests.e2e.running import Running, service, until
+from tests.e2e.running import SWINSERVE, Running, service, until
 from tests.gateway.certificates import Authority, Pair
 
 PATIENCE = 60.0  # seconds; files are looked at every second
@@ -135,6 +140,31 @@ def test_tokens_open_what_their_scopes_say(guarded: Guarded, told: list[str], di
         )
         tell(told, f"token: {token}", *got)
         assert got == codes, token
+
+
+def test_our_own_client_and_command_line_come_in_as_their_page_says(guarded: Guarded, samples: dict[Path, str]) -> None:
+    folder, pair = guarded.folder / "caller", guarded.client_pair(guarded.clients)
+    (folder / "photos").mkdir(parents=True)
+    (seven,) = [path for path, shows in samples.items() if shows == "seven"]
+    files = {"photos/seven.jpg": seven, "tls.crt": pair.certificate, "tls.key": pair.key}
+    for name, source in files.items():
+        shutil.copy(source, folder / name)
+    guarded.servers.write(folder)
+    token = {"SWINSERVE_TOKEN": guarded.tokens.secrets["caller"]}
+    page = (Path(__file__).resolve().parents[2] / "docs" / "client.md").read_text()
+    (block,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "grpcs://" in block]
+    options = ["--ca", "ca.crt", "--cert", "tls.crt", "--key", "tls.key"]
+    commands = [[sys.executable, "-c", block.replace("grpcs://127.0.0.1:8001", guarded.running.grpc)]]
+    for url in (guarded.running.grpc, guarded.running.http):
+        commands.append([str(SWINSERVE), "classify", "photos", "--server", url, *options])
+    for command in commands:
+        done = subprocess.run(command, cwd=folder, env=os.environ | token, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert "seven" in done.stdout.replace("photos/seven", "")
+        assert token["SWINSERVE_TOKEN"] not in done.stdout + done.stderr
+    refused = subprocess.run(commands[1], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "UNAUTHENTICATED" in refused.stderr
 
 
 def test_probes_need_no_token_and_on_the_metrics_port_no_certificate(guarded: Guarded) -> None:
