@@ -4,7 +4,6 @@ Measured on two cores with small images: 4 calls of 8 images get 1,000 images a 
 service's own ClassifyStream 830, whose images moreover could take no turns over several addresses.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
@@ -120,10 +119,10 @@ def answered(
 ) -> Iterator[Answered[T]]:
     """Reads on only while fewer than `in_flight` are read and not yet handed out. `ask` runs in threads."""
     window = Window.of(in_flight)
-    under_way: deque[Future[list[Answered[T]]]] = deque()
+    under_way: list[Future[list[Answered[T]]]] = []
     for batch in batches(files, window.images):
         under_way.append(_started(lambda batch=batch: _ask(batch, ask)))  # type: ignore[misc]
-        while len(under_way) == window.calls or (under_way and under_way[0].done()):
+        while len(under_way) == window.calls or any(call.done() for call in _eligible(under_way, ordered)):
             yield from _next(under_way, ordered)
     while under_way:
         yield from _next(under_way, ordered)
@@ -137,10 +136,13 @@ def _ask(batch: Batch[T], ask: Ask) -> list[Answered[T]]:
         return batch.answered(error)
 
 
-def _next(under_way: deque[Future[R]], ordered: bool) -> R:
-    if ordered:
-        return under_way.popleft().result()
-    done = next(iter(wait(under_way, return_when=FIRST_COMPLETED).done))
+def _eligible(under_way: list[Future[R]], ordered: bool) -> list[Future[R]]:
+    """Those whose answers may be handed out next."""
+    return under_way[:1] if ordered else under_way
+
+
+def _next(under_way: list[Future[R]], ordered: bool) -> R:
+    done = next(iter(wait(_eligible(under_way, ordered), return_when=FIRST_COMPLETED).done))
     under_way.remove(done)
     return done.result()
 

@@ -88,8 +88,8 @@ class Client:
         """Classifies any number of images, reading them only as fast as the answers are taken.
 
         At most `in_flight` are read and not yet handed out. They travel several in a call (`in_flight` // 4, 16 at
-        most), up to four calls at a time; with 4 or less, each image alone. In order if `ordered`, else as they are
-        ready; `index` and `image` tell which.
+        most), and several calls at a time; with `in_flight` under 8 each image alone. In order if `ordered`, else as
+        they are ready; `index` and `image` tell which.
 
         What fails is told by its `result.error` and ends nothing: images that cannot be read or decoded, and whole
         calls. Raises ValueError for `in_flight` under 1. `timeout` is each call's, and a `request_id` all calls'.

@@ -81,6 +81,11 @@ def classify(
     """Classify image files: FILE is one, a folder (all JPEG, PNG and WebP below it), a glob, or `-` for standard input.
 
     A file that fails is listed, the others are classified all the same, and the exit code is 1.
+
+    \b
+    swinserve classify photo.jpg
+    swinserve classify photos --output answers.jsonl
+    swinserve classify 'photos/**/*.webp' --top-k 1 --output answers.csv
     """
     if how["version"] and not how["model"]:
         raise click.UsageError("--model-version needs --model")
