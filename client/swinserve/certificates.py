@@ -1,11 +1,8 @@
 """Paths of PEM files -> what TLS needs of them, for the protocol that asks."""
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import ssl
 
 
 @dataclass(frozen=True)
@@ -16,12 +13,10 @@ class Certificates:
     cert: Path | None = None
     key: Path | None = None
 
-    def context(self) -> "ssl.SSLContext":
+    def context(self) -> ssl.SSLContext:
         """ValueError for files that cannot be read, are no PEM or do not belong together."""
         if (self.cert is None) != (self.key is None):
             raise ValueError("a certificate needs its key, and a key its certificate")
-        import ssl  # most clients never need it
-
         files = [path for path in (self.ca, self.cert, self.key) if path is not None]
         try:
             context = ssl.create_default_context(cafile=self.ca)
