@@ -18,6 +18,9 @@ OPTIONS = (
     # A machine that vanished says nothing; without asking, calls would wait for it until TCP gives up after minutes.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # gRPC's own grows to two minutes: so long would a service that is back be called unreachable.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
 )
 
 

@@ -57,7 +57,7 @@ def ended(metrics: str, protocol: str) -> float:
 
 
 def classify(url: str, image: Path, timeout: float = 60.0) -> str:
-    with swinserve.Client(url) as client:
+    with swinserve.Client(url, retries=0) as client:
         return client.classify(image, timeout=timeout).results[0].predictions[0].label
 
 
@@ -88,7 +88,7 @@ def test_with_one_worker_only_those_with_too_little_time_hear_of_its_death(runni
         lost: dict[str, swinserve.SwinserveError] = {}
         until(lambda: not running.ready(), 5)
         for url in (running.grpc, running.http):
-            with pytest.raises(swinserve.Unavailable) as error, swinserve.Client(url) as client:
+            with pytest.raises(swinserve.Unavailable) as error, swinserve.Client(url, retries=0) as client:
                 client.classify(digit, timeout=1.0)
             lost[url] = error.value
         back = until(running.ready, 90)

@@ -372,7 +372,7 @@ def test_overload_is_shed_with_retry_after_and_deadlines_hold_while_a_worker_han
         ended: list[tuple[str, float]] = []
 
         def call() -> None:
-            with swinserve.Client(running.grpc) as client:
+            with swinserve.Client(running.grpc, retries=0) as client:
                 started = time.monotonic()
                 try:
                     client.classify(digit, timeout=2.0)

@@ -1,12 +1,11 @@
 """`swinserve bench URL`: how fast a running service answers, and where the time goes."""
 
 import json
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import click
-
-from swinserve.client import Client
 
 from . import options
 
@@ -51,6 +50,7 @@ CONCURRENCY, CONCURRENCY_OF_OPEN_LOOP = 8, 128
 @click.option(
     "--images-per-call", type=click.IntRange(1, 64), default=1, show_default=True, help="Images in each call."
 )
+@options.tls
 @options.timeout
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for programs; times in seconds.")
 @click.option("--csv", "as_csv", is_flag=True, help="The same as CSV, a line of names and a line of values.")
@@ -66,6 +66,7 @@ def bench(
     timeout: float,
     as_json: bool,
     as_csv: bool,
+    **tls: Unpack[options.Tls],
 ) -> None:
     """Measure how fast a running service answers.
 
@@ -95,9 +96,11 @@ def bench(
         warm_up=warm_up,
     )
     # Whoever cannot be reached, or has no such model, is told of at once.
-    with _connect(url, timeout) as client:
+    # A call that is made again would count for one, and hide that it had been shed.
+    connect = partial(options.connect, url, timeout, retries=0, **tls)
+    with connect() as client:
         served = client.classify(contents[0], model=model)
-    load = Load(plan, lambda: _connect(url, timeout))
+    load = Load(plan, connect)
     interrupted = _run(load, warm_up, seconds)
     report = Report(url, served, _in_words(images, contents), plan, load.measured, interrupted)
     if as_json:
@@ -110,13 +113,6 @@ def bench(
         raise click.exceptions.Exit(130)
     if load.measured.errors or not load.measured.images:
         raise click.exceptions.Exit(1)
-
-
-def _connect(url: str, timeout: float) -> Client:
-    try:
-        return Client(url, timeout=timeout)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="URL") from error
 
 
 def _run(load: "Load", warm_up: float, seconds: float) -> bool:

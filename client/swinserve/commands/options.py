@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 import click
 
@@ -32,6 +32,14 @@ Command = TypeVar("Command", bound=Callable[..., object])
 PEM = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
+class Tls(TypedDict):
+    """What `tls` gives a command."""
+
+    ca: Path | None
+    cert: Path | None
+    key: Path | None
+
+
 def tls(command: Command) -> Command:
     """--ca, --cert and --key, for `connect`."""
     for name, text in (
@@ -56,11 +64,16 @@ def in_a_folder(_context: click.Context, _parameter: click.Parameter, path: Path
 
 
 def connect(
-    server: str, timeout: float, ca: Path | None = None, cert: Path | None = None, key: Path | None = None
+    server: str,
+    timeout: float,
+    ca: Path | None = None,
+    cert: Path | None = None,
+    key: Path | None = None,
+    retries: int = 3,
 ) -> Client:
     """A Client for these options and the token in the environment; what it cannot be made of is a usage error."""
     token = os.environ.get(TOKEN_FROM, "").strip() or None
     try:
-        return Client(server, timeout=timeout, ca=ca, cert=cert, key=key, token=token)
+        return Client(server, timeout=timeout, retries=retries, ca=ca, cert=cert, key=key, token=token)
     except ValueError as error:
         raise click.UsageError(str(error)) from error

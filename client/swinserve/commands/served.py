@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
+from typing import Unpack
 
 import click
 
@@ -15,7 +15,7 @@ from . import options
 @options.timeout
 @options.as_json
 @click.option("-v", "--verbose", is_flag=True, help="Also why each backend serves, and how fast all of them were.")
-def served(server: str, timeout: float, as_json: bool, verbose: bool, **tls: Path | None) -> None:
+def served(server: str, timeout: float, as_json: bool, verbose: bool, **tls: Unpack[options.Tls]) -> None:
     """List the models that a running service serves, and what they can give."""
     with options.connect(server, timeout, **tls) as client:
         models = client.models()
