@@ -15,6 +15,8 @@ OPTIONS = (
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
     # gRPC's own: calls take turns over all addresses that are connected, and none over those that are not.
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+    # A connection of each client's own: gRPC would let all that ask for the same share one, and its 100 streams.
+    ("grpc.use_local_subchannel_pool", 1),
     # A machine that vanished says nothing; without asking, calls would wait for it until TCP gives up after minutes.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
