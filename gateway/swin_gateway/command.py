@@ -38,7 +38,9 @@ def _options(command: click.Command) -> click.Command:
     """One flag per field of the settings, so that all that can be set is in --help; secrets are named in EPILOG."""
     for name, field in ServeSettings.model_fields.items():
         if name != "models" and name not in SECRETS:
-            command.params.append(click.Option([f"--{name.replace('_', '-')}"], help=_help(name, field)))
+            flag = name.replace("_", "-")
+            form = f"--{flag}/--no-{flag}" if field.annotation is bool else f"--{flag}"
+            command.params.append(click.Option([form], default=None, help=_help(name, field)))
     return command
 
 

@@ -14,6 +14,7 @@ from swin_gateway.body import BodyReader
 from swin_gateway.calls import Calls
 from swin_gateway.classifier import Classifier
 from swin_gateway.connection_limits import ConnectionLimits
+from swin_gateway.demo_page import DemoPage
 from swin_gateway.grpc_limits import server_options
 from swin_gateway.grpc_server import bind, grpc_server
 from swin_gateway.guards import Guards
@@ -48,8 +49,9 @@ class Ports:
         self._guards = guards
         access, tls = guards.access, guards.tls
         body = BodyReader(max_bytes=settings.max_request_bytes, max_images=settings.max_images)
+        page = DemoPage(lambda: self.grpc) if settings.demo_page else None
         self._rest = self._http_server(
-            RestApi(classifier, readiness, calls, body, access).app,
+            RestApi(classifier, readiness, calls, body, access, page=page).app,
             tls.rest_context() if tls else None,
             metrics.connection_closed,
         )

@@ -23,6 +23,7 @@ from swin_gateway.body import BodyReader, Take
 from swin_gateway.call import Call
 from swin_gateway.calls import Calls, Served
 from swin_gateway.classifier import Classifier
+from swin_gateway.demo_page import DemoPage
 from swin_gateway.errors import Cancelled, DeadlineExceeded, Draining, InvalidRequest, NotFound, ServingError
 from swin_gateway.pending_bytes import Holding
 from swin_gateway.probes import Probes
@@ -53,8 +54,16 @@ class RestApi:
     """The FastAPI application around one `Classifier`."""
 
     def __init__(
-        self, classifier: Classifier, readiness: Readiness, calls: Calls, body: BodyReader, access: Access = OPEN
+        self,
+        classifier: Classifier,
+        readiness: Readiness,
+        calls: Calls,
+        body: BodyReader,
+        access: Access = OPEN,
+        *,
+        page: DemoPage | None = None,
     ) -> None:
+        """page: what is at /; without it that leads to /docs"""
         self._classifier = classifier
         self._probes = Probes(readiness, classifier.models)
         self._body = body
@@ -66,6 +75,10 @@ class RestApi:
             redoc_url=None,
         )
         self.app.include_router(self._router())
+        if page is not None:
+            page.add_to(self.app)
+        else:
+            self.app.add_api_route("/", _to_docs, include_in_schema=False)
         with_bearer(self.app)
         self.app.add_exception_handler(ServingError, _serving_error)
         self.app.add_exception_handler(RequestValidationError, _validation_error)
@@ -89,7 +102,6 @@ class RestApi:
         probe: dict[str, Any] = {"response_model": StateJson, "tags": ["health"], "openapi_extra": UNGUARDED}
         router.get("/livez", **probe)(self._probes.livez)
         router.get("/readyz", responses={503: {"model": StateJson}}, **probe)(self._probes.readyz)
-        router.get("/", include_in_schema=False)(self.root)
         router.get("/docs", include_in_schema=False)(docs)
         return router
 
@@ -122,9 +134,6 @@ class RestApi:
     async def model_version(self, request: Request, model: str, version: str) -> JSONResponse:
         """One model version."""
         return self._model(request, model, version)
-
-    async def root(self) -> RedirectResponse:
-        return RedirectResponse("docs")
 
     def _model(self, request: Request, name: str, version: str) -> JSONResponse:
         call = served(request)
@@ -182,6 +191,10 @@ class RestApi:
                 return await self._body.images(request, take)
         except TimeoutError:
             raise DeadlineExceeded("the deadline passed while the request was being sent") from None
+
+
+async def _to_docs() -> RedirectResponse:
+    return RedirectResponse("docs")
 
 
 def _caller(request: Request) -> str:

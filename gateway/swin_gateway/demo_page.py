@@ -1,0 +1,39 @@
+"""The demo page at /, and its files at /page/: written by hand, served as they lie in the folder `page`.
+
+The page is an ordinary client of the REST API: what it may do, its token may.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+
+FOLDER = Path(__file__).parent / "page"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class DemoPage:
+    def __init__(self, grpc_port: Callable[[], int]) -> None:
+        """grpc_port: for the page's grpcurl command; asked at each request, when the port is bound"""
+        self._grpc_port = grpc_port
+        self._html = (FOLDER / "index.html").read_text(encoding="utf-8")
+
+    def add_to(self, app: FastAPI) -> None:
+        app.add_api_route("/", self._index, methods=["GET", "HEAD"], include_in_schema=False)
+        app.mount("/page", StaticFiles(directory=FOLDER))
+
+    async def _index(self, request: Request) -> Response:
+        html = self._html.replace("{grpc_port}", str(self._grpc_port()))
+        tag = f'"{hashlib.sha256(html.encode()).hexdigest()[:16]}"'
+        headers = {"content-security-policy": POLICY, "etag": tag, "cache-control": "no-cache"}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return HTMLResponse(html, headers=headers)
