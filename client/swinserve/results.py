@@ -117,8 +117,8 @@ class Model:
     `backend_reason` says in words why this backend serves, "" until a worker has answered; `backend_timings` what was
     timed when the archive was built, if anything was.
 
-    `preprocessing` says in words how an image becomes the input, `accuracy` what top-1 is published of these weights, and
-    `licence` theirs; "" where nothing is known.
+    `preprocessing` says in words how an image becomes the input, `accuracy` what top-1 is published of these weights,
+    `licence` what theirs is; "" where nothing is known.
     """
 
     name: str

@@ -10,7 +10,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Annotated, Self
 
@@ -86,7 +86,7 @@ class Archive:
     path: Path
     manifest: Manifest
     labels: tuple[str, ...]
-    card: Card = Card()
+    card: Card = field(default_factory=Card)
 
     @property
     def identity(self) -> str:

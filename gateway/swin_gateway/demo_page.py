@@ -1,4 +1,4 @@
-"""The demo page at /, and its files at /page/: written by hand, served as they lie in the folder `page`.
+"""The demo page at /, and its files at /page/: written by hand, served as they lie in the folder `page/files`.
 
 The page is an ordinary client of the REST API: what it may do, its token may.
 """
@@ -12,12 +12,21 @@ from pathlib import Path
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 FOLDER = Path(__file__).parent / "page"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+
+
+class Files(StaticFiles):
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """Kept by browsers and asked about each time, so that files of two releases never meet on one page."""
+        response = await super().get_response(path, scope)
+        response.headers["cache-control"] = "no-cache"
+        return response
 
 
 class DemoPage:
@@ -28,7 +37,7 @@ class DemoPage:
 
     def add_to(self, app: FastAPI) -> None:
         app.add_api_route("/", self._index, methods=["GET", "HEAD"], include_in_schema=False)
-        app.mount("/page", StaticFiles(directory=FOLDER))
+        app.mount("/page", Files(directory=FOLDER / "files"))
 
     async def _index(self, request: Request) -> Response:
         html = self._html.replace("{grpc_port}", str(self._grpc_port()))

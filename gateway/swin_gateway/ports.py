@@ -25,6 +25,7 @@ from swin_gateway.probes import Probes
 from swin_gateway.readiness import Readiness
 from swin_gateway.rest_api import RestApi
 from swin_gateway.rest_connection import protocol
+from swin_gateway.rest_docs import lead_to_docs
 from swin_gateway.settings import ServeSettings
 
 log = structlog.get_logger("ports")
@@ -49,9 +50,9 @@ class Ports:
         self._guards = guards
         access, tls = guards.access, guards.tls
         body = BodyReader(max_bytes=settings.max_request_bytes, max_images=settings.max_images)
-        page = DemoPage(lambda: self.grpc) if settings.demo_page else None
+        root = DemoPage(grpc_port=lambda: self.grpc).add_to if settings.demo_page else lead_to_docs
         self._rest = self._http_server(
-            RestApi(classifier, readiness, calls, body, access, page=page).app,
+            RestApi(classifier, readiness, calls, body, access, root=root).app,
             tls.rest_context() if tls else None,
             metrics.connection_closed,
         )

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from importlib.metadata import version
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, FastAPI, Header, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
@@ -23,12 +23,11 @@ from swin_gateway.body import BodyReader, Take
 from swin_gateway.call import Call
 from swin_gateway.calls import Calls, Served
 from swin_gateway.classifier import Classifier
-from swin_gateway.demo_page import DemoPage
 from swin_gateway.errors import Cancelled, DeadlineExceeded, Draining, InvalidRequest, NotFound, ServingError
 from swin_gateway.pending_bytes import Holding
 from swin_gateway.probes import Probes
 from swin_gateway.readiness import Readiness
-from swin_gateway.rest_docs import docs
+from swin_gateway.rest_docs import docs, lead_to_docs
 from swin_gateway.rest_frame import RestFrame, error_response
 from swin_gateway.rest_json import (
     ClassifyJson,
@@ -61,9 +60,9 @@ class RestApi:
         body: BodyReader,
         access: Access = OPEN,
         *,
-        page: DemoPage | None = None,
+        root: Callable[[FastAPI], None] = lead_to_docs,
     ) -> None:
-        """page: what is at /; without it that leads to /docs"""
+        """root: adds what is at /"""
         self._classifier = classifier
         self._probes = Probes(readiness, classifier.models)
         self._body = body
@@ -75,10 +74,7 @@ class RestApi:
             redoc_url=None,
         )
         self.app.include_router(self._router())
-        if page is not None:
-            page.add_to(self.app)
-        else:
-            self.app.add_api_route("/", _to_docs, include_in_schema=False)
+        root(self.app)
         with_bearer(self.app)
         self.app.add_exception_handler(ServingError, _serving_error)
         self.app.add_exception_handler(RequestValidationError, _validation_error)
@@ -191,10 +187,6 @@ class RestApi:
                 return await self._body.images(request, take)
         except TimeoutError:
             raise DeadlineExceeded("the deadline passed while the request was being sent") from None
-
-
-async def _to_docs() -> RedirectResponse:
-    return RedirectResponse("docs")
 
 
 def _caller(request: Request) -> str:

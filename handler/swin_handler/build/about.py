@@ -21,7 +21,6 @@ from swin_handler.build.classifier import Design
 from swin_handler.build.errors import BuildRefused
 from swin_handler.build.evaluation import Evaluation
 from swin_handler.build.released import Checkpoint
-from swin_handler.config import Manifest
 from swin_handler.models import multiply_adds
 from swin_handler.models.multiply_adds import Part
 from swin_handler.models.shunted import ShuntedTransformer

@@ -1,4 +1,4 @@
-"""A classifier -> card.json: what people want to know of it beyond the manifest, in words; empty where nothing is known."""
+"""A classifier -> card.json: what people want to know beyond the manifest, in words; empty where nothing is known."""
 
 from __future__ import annotations
 
