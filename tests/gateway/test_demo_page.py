@@ -84,7 +84,9 @@ async def test_every_file_that_the_page_names_is_there_and_none_is_elsewhere(bro
         assert answer.status_code == 200
         assert not answer.headers["content-type"].startswith("text/plain"), name
     texts = [html, *((FOLDER / "files" / name).read_text() for name in FILES if not name.endswith(".jpg"))]
-    assert not [found for text in texts for found in re.findall(r"https?://(?!www\.w3\.org/2000/svg)\S+|\sstyle=", text)]
+    assert not [
+        found for text in texts for found in re.findall(r"https?://(?!www\.w3\.org/2000/svg)\S+|\sstyle=", text)
+    ]
 
 
 async def test_without_the_page_the_root_leads_to_the_docs(served: Gateway) -> None:
