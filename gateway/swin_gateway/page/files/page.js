@@ -123,6 +123,7 @@ function show({ body, seconds }, model) {
   const random = model.weights === "random" ? " Its weights were never trained: its labels mean nothing." : "";
   part("answered").textContent = `Answered by ${model.name} ${body.version}, ${body.backend} in ${body.dtype}.${random}`;
   part("results").hidden = false;
+  part("labels").scrollIntoView({ block: "nearest" }); // on a phone it lies below the image
   picture.clearMap();
   if (!maps) return;
   const showMap = (index) => picture.showMap(predictions[index], result.map_region);
