@@ -20,43 +20,61 @@ const grpcPort = document.querySelector("meta[name=grpc-port]").content;
 let models = [];
 let file = null;
 let running = new AbortController();
+let looking = 0;
 
 const picture = new Picture();
 const tabs = new Tabs();
-const trouble = new Trouble(() => (models.length > 0 ? run() : load()));
+const trouble = new Trouble(() => refresh());
 const token = () => sessionStorage.getItem(TOKEN) ?? "";
 const chosen = () => models[part("model").selectedIndex];
 
-/** Asks which models there are; until all are ready, again and again. */
-async function load() {
-  trouble.clear();
-  try {
-    const known = chosen();
-    models = await listModels(token());
-    part("token-form").hidden = token() === "";
-    showModels(models.findIndex((model) => model.name === known?.name && model.version === known.version));
-    if (!models.every((model) => model.ready)) setTimeout(load, LOOK_AGAIN_MS);
-  } catch (error) {
-    fail(error);
-  }
+/** Asks for the models, then for the answer to the image, if there is one yet. */
+async function refresh() {
+  if (!(await load())) return;
+  if (file === null) part("status").textContent = "Waiting for an image.";
+  else await take(file);
 }
 
-function showModels(index) {
-  const names = models.map((model) => element("option", {}, `${model.name} ${model.version}`));
-  part("model").replaceChildren(...names);
+/** Whether the models are known; until all of them are ready they are asked for again and again. */
+async function load() {
+  clearTimeout(looking);
+  trouble.clear();
+  try {
+    showModels(await listModels(token()));
+  } catch (error) {
+    fail(error);
+    return false;
+  }
+  part("token-form").hidden = token() === "";
+  if (!models.every((model) => model.ready)) looking = setTimeout(load, LOOK_AGAIN_MS);
+  return true;
+}
+
+/** The choice stays, and where there is nothing new to choose from the elements do too: one may have the focus. */
+function showModels(found) {
+  const name = (model) => `${model.name} ${model.version}`;
+  const before = models.map(name);
+  const index = Math.max(0, found.map(name).indexOf(before[part("model").selectedIndex]));
+  models = found;
+  if (before.join() === models.map(name).join()) return showCard();
+  part("model").replaceChildren(...models.map((model) => element("option", {}, name(model))));
   part("model").disabled = false;
-  part("model").selectedIndex = Math.max(index, 0);
+  part("model").selectedIndex = index;
   showModel();
 }
 
 function showModel() {
+  showCard();
+  showSamples(samplesFor(chosen()));
+  showCall();
+}
+
+function showCard() {
   const model = chosen();
   part("ready").textContent = model.ready ? "ready" : "getting ready …";
   part("ready").classList.toggle("yes", model.ready);
   part("card").replaceChildren(...card(model).map(([name, value]) => entry(name, value)));
   part("card-section").hidden = false;
-  showSamples(samplesFor(model));
-  showCall();
 }
 
 function showSamples({ note, files }) {
@@ -153,14 +171,11 @@ part("model").addEventListener("change", () => {
   showModel();
   run();
 });
-part("token-form").addEventListener("submit", async (event) => {
+part("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   sessionStorage.setItem(TOKEN, part("token").value.trim());
   part("token").value = "";
-  part("status").textContent = "";
-  await load();
-  if (models.length > 0) part("status").textContent = "Waiting for an image.";
-  if (file !== null) await take(file);
+  refresh();
 });
 listen(take, (message) => (part("status").textContent = message));
-await load();
+await refresh();
