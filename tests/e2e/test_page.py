@@ -228,6 +228,13 @@ def test_a_service_that_cannot_be_reached_is_asked_again_at_a_click(demo: DemoPa
     demo.answered(label)
 
 
+def test_an_answer_that_is_cut_off_on_its_way_is_an_error_too(demo: DemoPage, digit: Path) -> None:
+    demo.page.route("**/*:classify*", lambda route: route.fulfill(body='{"results": [{'), times=1)
+    demo.drop_file(digit)
+    assert demo.refused() == "That did not work"
+    assert demo.page.locator("#answer").get_attribute("aria-busy") == "false"
+
+
 def test_another_model_is_asked_when_it_is_picked(visit: Open, shared: Running, samples: dict[Path, str]) -> None:
     """The list is that of a service that served one more before it was started anew, which the service then refuses."""
 
@@ -354,6 +361,7 @@ def test_a_guarded_service_is_shown_to_who_has_a_token(
     assert secret not in demo.page.url
     demo.page.reload()  # of the same tab, which keeps it
     demo.page.locator("#samples").wait_for()
+    assert demo.page.locator("#docs").is_hidden()  # a link cannot bring a token
     other = demo.page.context.new_page()
     other.goto(guarded.http)
     other.locator("#token-form").wait_for()

@@ -6,7 +6,7 @@ import { told } from "./failures.js";
 import { listen } from "./intake.js";
 import { Picture } from "./picture.js";
 import { samplesFor, sampleUrl } from "./samples.js";
-import { classify, Failure, listModels } from "./service.js";
+import { classify, Failure, fetchFile, listModels } from "./service.js";
 import { snippets } from "./snippets.js";
 import { Tabs } from "./tabs.js";
 import { Trouble } from "./trouble.js";
@@ -46,6 +46,8 @@ async function load() {
     return false;
   }
   part("token-form").hidden = token() === "";
+  // /docs takes a token from a header alone, which a link cannot send.
+  part("docs").hidden = token() !== "";
   if (!models.every((model) => model.ready)) looking = setTimeout(load, LOOK_AGAIN_MS);
   return true;
 }
@@ -80,7 +82,7 @@ function showCard() {
 function showSamples({ note, files }) {
   const buttons = Object.entries(files).map(([name, alt]) => {
     const button = element("button", { type: "button" }, element("img", { src: sampleUrl(name), alt: `Try ${alt}` }));
-    button.addEventListener("click", async () => take(await sample(name)));
+    button.addEventListener("click", () => sample(name).then(take).catch(fail));
     return button;
   });
   part("sample-list").replaceChildren(...buttons);
@@ -89,7 +91,7 @@ function showSamples({ note, files }) {
 }
 
 async function sample(name) {
-  const content = await (await fetch(sampleUrl(name))).blob();
+  const content = await fetchFile(sampleUrl(name));
   return new File([content], name, { type: content.type });
 }
 
@@ -160,7 +162,6 @@ function fail(error) {
   picture.clearMap();
   part("answer").ariaBusy = "false";
   if (error.status === 401 || error.status === 403) part("token-form").hidden = false;
-  // /docs takes a token from a header alone, which a link cannot send.
   if (error.status === 401) part("docs").hidden = true;
   const asking = error.status === 401 && token() === "";
   part("status").textContent = asking ? told(error).title : "";

@@ -9,8 +9,7 @@ export class Failure extends Error {
 }
 
 export async function listModels(token) {
-  const answer = await ask("v1/models", { token });
-  return (await answer.json()).models;
+  return (await json(await ask("v1/models", { token }))).models;
 }
 
 /** Where an image for `model` goes: relative, so that it also works behind a proxy that adds a prefix. */
@@ -34,8 +33,22 @@ export async function classify(model, image, { token, signal }) {
   // Of an unnamed type, so that a dropped JSON or form file is refused as no image instead of being read as a request.
   const headers = { "content-type": "application/octet-stream" };
   const answer = await ask(classifyPath(model), { token, signal, method: "POST", body: image, headers });
-  const body = await answer.json();
+  const body = await json(answer);
   return { body, seconds: (performance.now() - started) / 1000 };
+}
+
+/** One of the page's own files as a Blob. */
+export async function fetchFile(path) {
+  return (await ask(path, {})).blob();
+}
+
+async function json(answer) {
+  try {
+    return await answer.json();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Failure({ status: answer.status, reason: "UNKNOWN", message: error.message });
+  }
 }
 
 async function ask(path, { token, headers = {}, ...how }) {
