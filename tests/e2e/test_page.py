@@ -235,7 +235,7 @@ def test_an_answer_that_is_cut_off_on_its_way_is_an_error_too(demo: DemoPage, di
     assert demo.page.locator("#answer").get_attribute("aria-busy") == "false"
 
 
-def test_another_model_is_asked_when_it_is_picked(visit: Open, shared: Running, samples: dict[Path, str]) -> None:
+def test_another_model_is_asked_when_it_is_picked(demo: DemoPage, samples: dict[Path, str]) -> None:
     """The list is that of a service that served one more before it was started anew, which the service then refuses."""
 
     def stale(route: Route) -> None:
@@ -243,7 +243,6 @@ def test_another_model_is_asked_when_it_is_picked(visit: Open, shared: Running, 
         body["models"].append(body["models"][0] | {"name": "gone", "ready": False})
         route.fulfill(json=body)
 
-    demo = visit(shared, service_workers="block")
     demo.page.route("**/v1/models", stale)
     demo.page.reload()
     path, label = next(iter(samples.items()))

@@ -96,6 +96,7 @@ async function sample(name) {
 }
 
 function showCall() {
+  part("call").hidden = false;
   const fileName = file?.name ?? "photo.jpg";
   tabs.show(snippets({ model: chosen(), fileName, withToken: token() !== "", grpcPort }));
 }
