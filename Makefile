@@ -22,7 +22,7 @@ FUZZERS := 5
 
 .PHONY: help setup demo serve test test-full gpu lint format typecheck check proto proto-check lock sbom audit train load \
 	bench-crosscheck bench-decode bench-gateway bench-gpu bench-memory bench-model bench-overload bench-pipeline bench-serve \
-	bench-start rolling soak fuzz dashboard pictures wheel clean
+	bench-start rolling soak fuzz dashboard pictures manifests ray wheel image clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,9 +55,21 @@ $(BIN)/python: | $(UV)
 	@$(UV) pip install --quiet --python .venv-proto/bin/python --require-hashes -r requirements/proto.txt
 	@touch $@
 
+.venv-triton/.done: requirements/triton.txt | $(UV)
+	@$(UV) venv --quiet --python $(PYTHON) --clear .venv-triton
+	@$(UV) pip install --quiet --python .venv-triton/bin/python --require-hashes -r requirements/triton.txt
+	@touch $@
+
 .venv-audit/.done: requirements/audit.txt | $(UV)
 	@$(UV) venv --quiet --python $(PYTHON) --clear .venv-audit
 	@$(UV) pip install --quiet --python .venv-audit/bin/python --require-hashes -r requirements/audit.txt
+	@touch $@
+
+.venv-ray/.done: requirements/serve.txt deploy/ray/requirements.txt | $(UV)
+	@$(UV) venv --quiet --python $(PYTHON) --clear .venv-ray
+	@$(UV) pip install --quiet --python .venv-ray/bin/python --require-hashes -r requirements/serve.txt \
+		-r deploy/ray/requirements.txt
+	@$(UV) pip install --quiet --python .venv-ray/bin/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(MODEL): .venv/.serve $(wildcard model_store/swin_digits/*) $(wildcard handler/swin_handler/*.py) \
@@ -73,11 +85,11 @@ demo: $(MODEL)  ## start the service, classify real images over gRPC and REST, s
 serve: $(MODEL)  ## start the service on the default model and stay (SWINSERVE_* variables apply)
 	@$(BIN)/swinserve serve --model-store model_store
 
-test: .venv/.dev .venv-proto/.done .venv-audit/.done  ## what CI runs: lint, types, contracts, unit and e2e tests with coverage
+test: .venv/.dev .venv-proto/.done .venv-audit/.done .venv-triton/.done  ## what CI runs: lint, types, contracts, unit and e2e tests with coverage
 	@$(MAKE) --no-print-directory check
 	@$(BIN)/python -m pytest $(BESIDE) --cov --cov-report=term -m "not gpu and not slow"
 
-test-full: .venv/.dev .venv-proto/.done .venv-audit/.done check  ## the same and the minutes-long tests
+test-full: .venv/.dev .venv-proto/.done .venv-audit/.done .venv-triton/.done check  ## the same and the minutes-long tests
 	@$(BIN)/python -m pytest $(BESIDE) --cov --cov-report=term -m "not gpu"
 
 gpu: .venv/.dev  ## everything that needs a CUDA device
@@ -109,11 +121,13 @@ lock: $(UV)  ## resolve the dependencies anew into requirements/*.txt
 	compile requirements/uv.in -o requirements/uv.txt; \
 	compile requirements/proto.in -o requirements/proto.txt; \
 	compile requirements/audit.in -o requirements/audit.txt; \
+	compile requirements/triton.in -o requirements/triton.txt; \
 	compile pyproject.toml requirements/build.in --extra serve -c requirements/constraints.in \
 		-o requirements/serve.txt; \
 	compile pyproject.toml requirements/build.in --extra serve --extra openvino --extra load --extra bench \
 		--extra dev \
 		-c requirements/serve.txt -o requirements/dev.txt; \
+	compile deploy/ray/requirements.in -c requirements/serve.txt -o deploy/ray/requirements.txt; \
 	compile loadtests/peers/model.in -c requirements/serve.txt -o loadtests/peers/model.txt; \
 	for peer in loadtests/peers/*/requirements.in; do \
 		override=$${peer%requirements.in}override.in; \
@@ -163,6 +177,10 @@ pictures: .venv/.dev  ## take the demo page's pictures in docs/images anew; need
 dashboard: .venv/.dev  ## rewrite deploy/grafana/swinserve.json from panels.py
 	@$(BIN)/python deploy/grafana/dashboard.py
 
+manifests:  ## render every promised combination of deploy/k8s into out/manifests, by kubectl; rewrite the operator's rules
+	@$(PYTHON) deploy/k8s/prometheus_rule.py
+	@$(PYTHON) deploy/k8s/render.py
+
 bench-model: .venv/.dev  ## ours against every other way to run the models, on this CPU; BENCH="--quick" and others
 	@$(BIN)/python loadtests/bench_model.py $(BENCH)
 
@@ -178,8 +196,14 @@ bench-start: .venv/.dev  ## from a worker's start to ready, with what was compil
 bench-memory: .venv/.dev  ## resident memory at rest and after 5,000 requests
 	@$(BIN)/python loadtests/bench_memory.py
 
+ray: $(MODEL) .venv-ray/.done  ## the archive under Ray Data on two local workers, its answers held against the service's
+	@.venv-ray/bin/python deploy/ray/prove.py
+
 wheel: .venv/.dev  ## build the distribution into dist/
 	@$(BIN)/python -m build --no-isolation --outdir dist .
 
+image:  ## the container image, by docker or buildah; TARGET=cuda BASE_IMAGE=… TORCH_INDEX=… MODELS="…": docs/howto/container.md
+	@bash deploy/docker/build.sh
+
 clean:  ## remove what was installed and built
-	@rm -rf .venv .venv-tools .venv-proto .venv-audit dist out $(MODEL)
+	@rm -rf .venv .venv-tools .venv-proto .venv-audit .venv-triton .venv-ray dist out $(MODEL)

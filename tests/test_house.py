@@ -10,9 +10,11 @@ import zipfile
 from importlib.metadata import version
 from pathlib import Path
 
+import click
 import pytest
 
 import swinserve
+from swinserve.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -24,7 +26,11 @@ def test_version_changelog_and_package_agree() -> None:
     assert declared == newest[1] == version("swinserve") == swinserve.__version__
 
 
-@pytest.mark.parametrize("lock", sorted((ROOT / "requirements").glob("*.txt")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "lock",
+    [*sorted((ROOT / "requirements").glob("*.txt")), ROOT / "deploy" / "ray" / "requirements.txt"],
+    ids=lambda path: path.name,
+)
 def test_a_lock_has_hashes_and_names_no_host(lock: Path) -> None:
     text = lock.read_text()
     assert "://" not in text
@@ -60,6 +66,7 @@ def test_the_stubs_and_the_client_run_on_protobuf_6_as_well() -> None:
     python = ROOT / ".venv-proto" / "bin" / "python"
     script = (
         "import google.protobuf as p; from swin_proto.v1 import classifier_pb2 as c, classifier_pb2_grpc;"
+        "from swin_proto.oip.v2 import inference_pb2, inference_pb2_grpc;"
         "from swin_proto.worker.v1 import job_pb2 as j; from swin_proto.torchserve import inference_pb2_grpc;"
         "m = c.ClassifyRequest(model='m', images=[c.Image(content=b'x')], options=c.ClassifyOptions(top_k=3));"
         "assert c.ClassifyRequest.FromString(m.SerializeToString()) == m;"
@@ -74,3 +81,9 @@ def test_the_stubs_and_the_client_run_on_protobuf_6_as_well() -> None:
         assert result.returncode == 0, result.stderr
         majors.append(result.stdout.strip())
     assert majors == ["6", "7"]
+
+
+def test_every_command_is_in_the_page_of_exit_codes() -> None:
+    page = (ROOT / "docs" / "reference" / "exit-codes.md").read_text()
+    listed = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert sorted(listed) == main.list_commands(click.Context(main))

@@ -5,7 +5,10 @@ from typing import Any, NamedTuple, NoReturn
 
 import click
 
+from .commands.bench import bench
 from .commands.classify import classify
+from .commands.completion import completion
+from .commands.doctor import doctor
 from .commands.served import served
 from .errors import UNREACHABLE, SwinserveError, Unavailable
 
@@ -19,6 +22,10 @@ Exit codes:
 """
 
 
+WIDTH = 100
+"""Columns of the help on terminals that have them."""
+
+
 class Extra(NamedTuple):
     """What can be said of a command whose packages may be absent."""
 
@@ -28,13 +35,19 @@ class Extra(NamedTuple):
 
 # Reading a command's own help would import torch; a command that is not listed here shows its package's name.
 EXTRAS = {
-    "build": Extra("Build a model archive from a model's name, or a checkpoint of it.", "serve"),
-    "info": Extra("Describe a model: size, cost, preprocessing, where its weights come from.", "serve"),
-    "models": Extra("List the models that can be built, and those that are.", "serve"),
+    "build": Extra("Build a model archive, from a name or a checkpoint.", "serve"),
+    "info": Extra("Describe a model: size, cost, preprocessing, weights.", "serve"),
+    "models": Extra("List what can be built, and what is.", "serve"),
     "serve": Extra("Start the service: TorchServe behind its gateway.", "serve"),
-    "token": Extra("Make a bearer token: shows it once, and what the service's token file needs.", "serve"),
-    "tune": Extra("Time the backends that can serve an archive, and keep the fastest.", "serve"),
+    "token": Extra("Make a bearer token for callers of the service.", "serve"),
+    "tune": Extra("Time an archive's backends here, and keep the fastest.", "serve"),
 }
+SECTIONS = {
+    "Ask a service": ("classify", "served", "bench"),
+    "Make models": ("models", "info", "build", "tune"),
+    "Run a service": ("doctor", "serve", "token"),
+}
+"""Of the help; whatever is in none of them is in a last one."""
 
 
 class DeferredCommand(click.Command):
@@ -47,13 +60,25 @@ class DeferredCommand(click.Command):
         self.entry, self.extra = entry, extra.name
 
     def make_context(
-        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        *,
+        resilient_parsing: bool = False,
+        **extra: Any,
     ) -> click.Context:
-        command = self.entry.load()
+        try:
+            command = self.entry.load()
+        except ModuleNotFoundError:
+            if not resilient_parsing:
+                raise
+            # A shell asks what could come next: nothing, without the extra.
+            return super().make_context(info_name, args, parent, resilient_parsing=True, **extra)
         if not isinstance(command, click.Command):
             raise TypeError(f"{self.entry.value} is not a click command")
         # click then runs the context's command, which is the real one, with its own options and help.
-        return command.make_context(info_name, args, parent, **extra)
+        return command.make_context(info_name, args, parent, resilient_parsing=resilient_parsing, **extra)
 
     def explain(self, error: ModuleNotFoundError) -> str:
         """What to install; "" when a module of the command's own package is missing, for which no extra helps."""
@@ -76,6 +101,14 @@ class Frame(click.Group):
         found = entry_points(group="swinserve.commands", name=cmd_name)
         return DeferredCommand(next(iter(found))) if found else None
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        there = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        grouped = {name for names in SECTIONS.values() for name in names}
+        for title, names in {**SECTIONS, "Other": [name for name in there if name not in grouped]}.items():
+            with formatter.section(title):
+                commands = [(name, command) for name in names if (command := there.get(name)) is not None]
+                formatter.write_dl([(name, command.get_short_help_str(WIDTH)) for name, command in commands])
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -93,17 +126,22 @@ class Frame(click.Group):
 
 
 def _leave(error: SwinserveError) -> NoReturn:
-    hint = "; start it with `swinserve serve`, or name another with --server" if error.reason == UNREACHABLE else ""
+    hint = "; start it with `swinserve serve`, or name another one" if error.reason == UNREACHABLE else ""
     text = error.message if hint else str(error)
     click.echo(f"swinserve: {' '.join(text.split())}{hint}", err=True)
     raise click.exceptions.Exit(3 if isinstance(error, Unavailable) else 1) from error
 
 
-@click.group(cls=Frame, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Frame, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDTH}
+)
 @click.version_option(package_name="swinserve", message="%(prog)s %(version)s")
 def main() -> None:
-    """Classify images with a Swin Transformer service, and run such a service."""
+    """Classify images with a Swin Transformer service, and run such a service.
+
+    `swinserve COMMAND --help` tells more about each.
+    """
 
 
-main.add_command(classify)
-main.add_command(served)
+for command in (bench, classify, completion, doctor, served):
+    main.add_command(command)

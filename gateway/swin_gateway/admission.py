@@ -131,7 +131,7 @@ class Admission:
         await self._wait_for_slot(place, deadline)
         if too_late(self.dispatched * self._seconds_per_image if full else 0.0, deadline):
             # Computed in vain it would make the next one late as well: that is how an overload outlasts its cause.
-            self._give_back_slot()
+            self._give_back_slot(place.caller)
             self._metrics.expired()
             raise DeadlineExceeded("it waited too long to be answered by its deadline")
         call = asyncio.ensure_future(self._in_slot(dispatch))
@@ -191,11 +191,12 @@ class Admission:
             if turn.cancelled():
                 self._turns.leave(caller, turn)
             else:  # it came in the same moment
-                self._give_back_slot()
+                self._give_back_slot(caller)
             raise
 
-    def _give_back_slot(self) -> None:
-        if not self._turns.give():
+    def _give_back_slot(self, unused_by: str | None = None) -> None:
+        # Whose oldest image came too late still has its turn: else the longer a caller waits, the less it would get.
+        if not self._turns.give(unused_by):
             self._free_slots += 1
 
     async def _in_slot(self, dispatch: Callable[[], Awaitable[T]]) -> T:

@@ -34,6 +34,7 @@ def take_all(size: int) -> None:
 # after a boundary: 24 MiB would take seconds, in which nothing else is answered.
 PARSE_SECONDS = 0.5
 """Of CPU time, for one body."""
+GONE = "the client went away while sending"
 REPEATED = 100
 """Characters of a body that an error repeats."""
 
@@ -57,7 +58,7 @@ class BodyReader:
 
     def __init__(self, *, max_bytes: int, max_images: int) -> None:
         self._max_bytes = max_bytes
-        self._max_images = max_images
+        self.max_images = max_images
         self._too_many = f"more than the {max_images} images taken in one call; send several calls"
 
     async def images(self, request: Request, take: Take = take_all) -> list[bytes]:
@@ -72,15 +73,22 @@ class BodyReader:
             Cancelled: the client went away while sending.
         """
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        try:
-            if media_type == "multipart/form-data":
+        if media_type == "multipart/form-data":
+            try:
                 return await self._multipart(request, take)
-            content = b"".join([chunk async for chunk in self._capped(request, take)])
-        except ClientDisconnect:
-            raise Cancelled("the client went away while sending") from None
+            except ClientDisconnect:
+                raise Cancelled(GONE) from None
+        content = await self.content(request, take)
         if media_type == "application/json":
             return self._from_json(content)
         return [content]
+
+    async def content(self, request: Request, take: Take = take_all) -> bytes:
+        """The body as it is; raises TooLarge, Overloaded and Cancelled as `images` does."""
+        try:
+            return b"".join([chunk async for chunk in self._capped(request, take)])
+        except ClientDisconnect:
+            raise Cancelled(GONE) from None
 
     async def _capped(self, request: Request, take: Take) -> AsyncGenerator[bytes, None]:
         """The body's chunks; raises TooLarge as soon as the cap is certain to be passed, or Overloaded."""
@@ -106,8 +114,8 @@ class BodyReader:
         parser = MultiPartParser(
             request.headers,
             _timed(self._capped(request, take)),
-            max_files=self._max_images + 1,
-            max_fields=self._max_images,
+            max_files=self.max_images + 1,
+            max_fields=self.max_images,
         )
         parser.spool_max_size = self._max_bytes  # in memory: the cap is on the body, and no file is left on a disk
         try:
@@ -129,7 +137,7 @@ class BodyReader:
     def _from_json(self, content: bytes) -> list[bytes]:
         # Every image but the last is followed by a comma, the only ones there can be: base64 has none. Counted before
         # anything is parsed, because 24 MiB of tiny images take seconds and a gigabyte to build.
-        if content.count(b",") >= self._max_images:
+        if content.count(b",") >= self.max_images:
             raise TooLarge(self._too_many)
         try:
             body = JsonBody.model_validate_json(content)

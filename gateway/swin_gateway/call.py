@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from swin_gateway.errors import ServingError
@@ -32,6 +32,16 @@ class Call:
     body: Held = NOTHING
     """The bytes that are held for it."""
     trace: Trace = NO_TRACE
+    whole: bool = False
+    """Whether one image's failure is the call's; in a call with one image it always is."""
+
+    def refuse_failed(self, results: Iterable[object]) -> None:
+        """results: of its images. Raises the first error among them where it is the call's."""
+        if not self.whole and len(self.images) > 1:
+            return
+        for number, result in enumerate(results):
+            if isinstance(result, ServingError):
+                raise result if len(self.images) == 1 else result.of_image(number)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,8 +84,7 @@ class Classifier:
         model = accepted.model
         checked = [self._checked(model, image) for image in call.images]
         good = [image for image, error in zip(call.images, checked, strict=True) if error is None]
-        if len(call.images) == 1 and checked[0] is not None:
-            raise checked[0]
+        call.refuse_failed(checked)
         places = model.admission.admit(len(good), caller=call.caller, deadline=accepted.deadline)
         try:
             answered = iter(
@@ -97,6 +96,7 @@ class Classifier:
             for place in places:
                 place.leave()
         images = [Classified(error, Timing()) if error else next(answered) for error in checked]
+        call.refuse_failed(image.result for image in images)
         return self._response(model, images)
 
     async def classify_bulk(self, call: Call) -> tuple[ServedModel, Classified]:
@@ -234,8 +234,6 @@ class Classifier:
         return Classified(result, timing)
 
     def _response(self, model: ServedModel, images: list[Classified]) -> ClassifyResponse:
-        if len(images) == 1 and isinstance(images[0].result, ServingError):
-            raise images[0].result
         slowest = max(images, key=lambda image: sum(stages.seconds(image.timing).values()))
         return ClassifyResponse(
             model=model.name,

@@ -7,41 +7,57 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import click
 import structlog
-from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from swin_gateway.archive import find_archives
 from swin_gateway.errors import StartError
 from swin_gateway.listening import address
 from swin_gateway.log import configure_logging
-from swin_gateway.service import Service, ServiceFailed
-from swin_gateway.settings import PREFIX, SECRETS, ServeSettings
+from swin_gateway.settings import PREFIX, SECRETS, ServeSettings, refusal
+
+if TYPE_CHECKING:
+    from swin_gateway.service import Service
 
 log = structlog.get_logger("swinserve")
 
 EXIT_ENDED, EXIT_CANNOT_START, EXIT_INTERRUPTED = 1, 2, 130
 
-EPILOG = (
-    "Every option can also be set as an environment variable or in the TOML file: flag > environment > file > default. "
-    f"Secrets have no flag: {', '.join(PREFIX + name.upper() for name in sorted(SECRETS))} (or --token-file). "
-    "Exit codes: 0 drained after SIGTERM or ctrl-C, 1 TorchServe ended or a model cannot be loaded any more, "
-    "2 cannot start, 130 interrupted a second time."
-)
+EPILOG = f"""Every option can also be set as an environment variable or in the TOML file: flag > environment > file >
+default. Secrets have no flag: {", ".join(PREFIX + name.upper() for name in sorted(SECRETS))} (or --token-file).
+
+\b
+Exit codes:
+  0    drained after SIGTERM or ctrl-C
+  1    TorchServe ended, or a model cannot be loaded any more
+  2    cannot start
+  130  interrupted a second time
+"""
 
 
 def _options(command: click.Command) -> click.Command:
     """One flag per field of the settings, so that all that can be set is in --help; secrets are named in EPILOG."""
     for name, field in ServeSettings.model_fields.items():
         if name != "models" and name not in SECRETS:
-            flag = name.replace("_", "-")
-            form = f"--{flag}/--no-{flag}" if field.annotation is bool else f"--{flag}"
-            command.params.append(click.Option([form], default=None, help=_help(name, field)))
+            flag, switch = name.replace("_", "-"), field.annotation is bool
+            form = f"--{flag}/--no-{flag}" if switch else f"--{flag}"
+            metavar = None if switch else _metavar(name, field)
+            command.params.append(click.Option([form], default=None, metavar=metavar, help=_help(name, field)))
     return command
+
+
+def _metavar(name: str, field: FieldInfo) -> str:
+    """What to put in an option's place; pydantic checks what comes."""
+    if get_origin(field.annotation) is Literal:
+        return f"[{'|'.join(get_args(field.annotation))}]"
+    if name.endswith("_port"):
+        return "PORT"
+    kinds = {int: "NUMBER", float: "SECONDS", Path: "PATH", tuple: "NAME,…"}
+    types = (field.annotation, get_origin(field.annotation), *get_args(field.annotation))
+    return next((kinds[each] for each in types if each in kinds), "TEXT")
 
 
 def _help(name: str, field: FieldInfo) -> str:
@@ -54,7 +70,13 @@ def _help(name: str, field: FieldInfo) -> str:
 
 @click.command(epilog=EPILOG)
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
-@click.option("--config", type=click.Path(path_type=Path), envvar=PREFIX + "CONFIG", help="TOML file of these settings")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    envvar=PREFIX + "CONFIG",
+    show_envvar=True,
+    help="TOML file of these settings",
+)
 def serve(models: tuple[str, ...], config: Path | None, **flags: Any) -> None:
     """Serve MODELs over gRPC and REST.
 
@@ -64,11 +86,8 @@ def serve(models: tuple[str, ...], config: Path | None, **flags: Any) -> None:
     given = {name: value for name, value in flags.items() if value is not None} | ({"models": models} if models else {})
     try:
         settings = ServeSettings.load(given, config)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        _refuse(": ".join([*map(str, first["loc"][:1]), first["msg"].removeprefix("Value error, ")]))
     except (ValueError, OSError) as error:
-        _refuse(str(error))
+        _refuse(refusal(error))
     configure_logging(settings.log_level, settings.log_format)
     code = asyncio.run(_serve(settings))
     _forget_what_is_unwritten()
@@ -94,6 +113,10 @@ def _refuse(reason: str) -> None:
 
 async def _serve(settings: ServeSettings) -> int:
     """The exit code."""
+    # Imported here, a second long, so that --help and completion answer at once.
+    from swin_gateway.archive import find_archives
+    from swin_gateway.service import Service, ServiceFailed
+
     stop = _stop_on_signals()
     service = None
     try:

@@ -26,7 +26,7 @@ The adapters render these and nothing else; DESIGN: one table, two renderings.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from grpc import StatusCode
 
@@ -45,6 +45,11 @@ class ServingError(Exception):
         self.message = message
         if retry_after is not None:
             self.retry_after = retry_after
+
+    def of_image(self, number: int) -> Self:
+        """As the failure of a call with several images; number: from 0"""
+        self.message = f"image {number}: {self.message}"
+        return self
 
     @property
     def outcome(self) -> str:

@@ -10,13 +10,13 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from swin_gateway import caller, grpc_messages
+from swin_gateway import grpc_messages
 from swin_gateway.access import OPEN, Access, Grant
 from swin_gateway.call import Call
 from swin_gateway.calls import OK, Calls, Served
 from swin_gateway.classifier import Classifier
 from swin_gateway.errors import Draining, Overloaded, ServingError
-from swin_gateway.grpc_frame import ServicerContext, headers_of, serving
+from swin_gateway.grpc_frame import ServicerContext, caller_of, headers_of, serving
 from swin_gateway.options import DEFAULT_TOP_K, Options
 from swin_gateway.pending_bytes import Holding
 from swin_gateway.result import image_result
@@ -61,7 +61,7 @@ class GrpcApi:
     async def _classify(self, data: bytes, context: Any) -> ClassifyResponse:
         async with serving(self._calls, "Classify", context) as served:
             served.grant = self._grant(context, "classify")
-            with self._classifier.pending.holding(_caller(context, served)) as holding:
+            with self._classifier.pending.holding(caller_of(context, served)) as holding:
                 holding.add(len(data))
                 served.response = await self._classifier.classify(self._call(data, holding, context, served))
             return served.response
@@ -124,7 +124,7 @@ class ImageStream:
         self._context = context
         self._served = served
         self._grant = grant
-        self._caller = _caller(context, served)
+        self._caller = caller_of(context, served)
         self._window = asyncio.Semaphore(STREAM_WINDOW)
         self._answers: asyncio.Queue[ClassifyStreamResponse | None] = asyncio.Queue()
         self.refusal: ServingError | None = None
@@ -231,11 +231,7 @@ def _call(
         timeout=context.time_remaining(),
         request_id=served.request_id,
         trace=served.trace,
-        caller=_caller(context, served),
+        caller=caller_of(context, served),
         quota=served.grant.quota,
         body=body,
     )
-
-
-def _caller(context: ServicerContext, served: Served) -> str:
-    return served.grant.name or caller.of_grpc(context.peer())

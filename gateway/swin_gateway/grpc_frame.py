@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import grpc
 
+from swin_gateway import caller
 from swin_gateway.calls import Calls, Served
 from swin_gateway.errors import DeadlineExceeded
 from swin_gateway.grpc_status import abort
@@ -28,6 +29,11 @@ class ServicerContext(Protocol):
 def headers_of(context: ServicerContext) -> Mapping[str, Any]:
     """Names in lower case."""
     return dict(context.invocation_metadata())
+
+
+def caller_of(context: ServicerContext, served: Served) -> str:
+    """Who shares the queue fairly with others."""
+    return served.grant.name or caller.of_grpc(context.peer())
 
 
 @asynccontextmanager

@@ -23,16 +23,17 @@ _FIXED = {_EIGHT_BYTES: 8, _FOUR_BYTES: 4}
 M = TypeVar("M", bound=Message)
 
 
-def read(kind: type[M], data: bytes, *, images: int = 1) -> M:
-    """Raises InvalidRequest when `data` is no such message, TooLarge when it has more fields than `images` images."""
+def read(kind: type[M], data: bytes, *, images: int = 1, numbers: int = 0) -> M:
+    """Raises InvalidRequest when `data` is no such message, TooLarge when it has more fields than `images` images, or
+    more than so many bytes of numbers one behind the other."""
     try:
-        _check_fields(data, kind.DESCRIPTOR, FIELDS_AN_IMAGE * images + OTHER_FIELDS)
+        _check_fields(data, kind.DESCRIPTOR, FIELDS_AN_IMAGE * images + OTHER_FIELDS, numbers)
         return kind.FromString(data)
     except (DecodeError, IndexError, ValueError):
         raise InvalidRequest(f"the message is no {kind.DESCRIPTOR.full_name}; proto/ has its definition") from None
 
 
-def _check_fields(data: bytes, kind: Any, most: int) -> None:
+def _check_fields(data: bytes, kind: Any, most: int, numbers: int) -> None:
     """Steps from field to field, without looking into them. Raises IndexError or ValueError where protobuf would not
     go on either.
 
@@ -52,6 +53,10 @@ def _check_fields(data: bytes, kind: Any, most: int) -> None:
                 field = kind.fields_by_number.get(key >> 3)
                 if field is not None and field.message_type is not None:
                     messages.append((at, at + length, field.message_type))
+                elif field is not None and field.is_packed:  # of a byte each perhaps, and eight once they are read
+                    numbers -= length
+                    if numbers < 0:
+                        raise TooLarge("the message has too many numbers; send them as raw bytes")
                 at += length
             elif wire == _VARINT:
                 _, at = _varint(data, at)

@@ -19,7 +19,7 @@ from swin_gateway.calls import Calls
 from swin_gateway.errors import DeadlineExceeded, InvalidRequest
 from swin_gateway.grpc_frame import serving
 
-OURS = "/swinserve.v1.Classifier/"
+OURS = ("/swinserve.v1.Classifier/", "/inference.GRPCInferenceService/")
 
 
 class RequestReading(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs alone
@@ -71,6 +71,6 @@ class RequestReading(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # g
             error = InvalidRequest("the message cannot be read as the type that this method takes")
         except (InvalidRequest, DeadlineExceeded) as refusal:
             error = refusal
-        async with serving(self._calls, method.removeprefix(OURS) if method.startswith(OURS) else "", context):
+        async with serving(self._calls, method.rpartition("/")[2] if method.startswith(OURS) else "", context):
             raise error
         raise AssertionError("abort raises")

@@ -1,4 +1,4 @@
-"""Our gRPC services -> a port that serves them: Classifier, health and reflection."""
+"""Our gRPC services -> a port that serves them: Classifier, Open Inference Protocol, health and reflection."""
 
 from __future__ import annotations
 
@@ -17,14 +17,20 @@ from swin_gateway.grpc_access import GrpcAccess
 from swin_gateway.grpc_api import GrpcApi
 from swin_gateway.grpc_reading import RequestReading
 from swin_gateway.listening import address, listen
-from swin_gateway.readiness import Health
+from swin_gateway.oip_grpc import OipGrpc
+from swin_gateway.readiness import Readiness
+from swin_proto.oip.v2 import inference_pb2
 from swin_proto.v1 import classifier_pb2
 
-SERVICES = ((classifier_pb2.DESCRIPTOR, "Classifier"), (health_pb2.DESCRIPTOR, "Health"))
+SERVICES = (
+    (classifier_pb2.DESCRIPTOR, "Classifier"),
+    (inference_pb2.DESCRIPTOR, "GRPCInferenceService"),
+    (health_pb2.DESCRIPTOR, "Health"),
+)
 
 
 def grpc_server(
-    classifier: Classifier, health: Health, calls: Calls, access: Access, *, options: Sequence[tuple[str, int]]
+    classifier: Classifier, readiness: Readiness, calls: Calls, access: Access, *, options: Sequence[tuple[str, int]]
 ) -> grpc.aio.Server:
     """options: channel arguments, as grpc_limits.py makes them"""
     reading = RequestReading(calls, classifier.time_limit)
@@ -34,7 +40,8 @@ def grpc_server(
         options=options,
     )
     GrpcApi(classifier, calls, access).add_to(server)
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    OipGrpc(classifier, readiness, calls, access).add_to(server)
+    health_pb2_grpc.add_HealthServicer_to_server(readiness.health, server)
     names = [file.services_by_name[name].full_name for file, name in SERVICES]
     reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
     return server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 import structlog
@@ -19,7 +20,7 @@ def configure_logging(level: str, log_format: str) -> None:
     ]
     render: list[Processor] = [
         structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(),
+            colors=sys.stderr.isatty() and not os.environ.get("NO_COLOR"),
             exception_formatter=structlog.dev.plain_traceback,  # rich's shows local variables, so headers with tokens
         )
     ]

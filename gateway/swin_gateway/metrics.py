@@ -22,6 +22,11 @@ OUTCOMES = (
     *("ok", "internal", "not_ready", "draining", "worker_lost"),
     *("overloaded", "deadline_unreachable", "deadline_exceeded"),
 )
+# Protocols and methods that classify.
+WORK = (
+    *(("grpc", "Classify"), ("rest", "Classify"), ("grpc", "ModelInfer"), ("rest", "ModelInfer")),
+    ("rest", "Predictions"),
+)
 # Why a connection is closed for what its client does.
 CLOSED_FOR = ("too_many", "headers_too_large", "invalid_request", "too_slow", "stalled_body", "stalled_answer")
 IMAGES = (0, 1, 2, 4, 8, 16, 32, 64, 128)
@@ -100,9 +105,9 @@ class Metrics:
         """A series that is born with its first event hides it: a rate needs the zero before."""
         for outcome in OUTCOMES:
             self.images.labels(model, version, outcome)
-            for protocol in ("grpc", "rest"):
-                self.requests.labels(protocol, "Classify", model, version, outcome)
-                self.requests.labels(protocol, "Classify", "", "", outcome)  # refused before it named one
+            for protocol, method in WORK:
+                self.requests.labels(protocol, method, model, version, outcome)
+                self.requests.labels(protocol, method, "", "", outcome)  # refused before it named one
 
 
 class ModelMetrics:

@@ -19,7 +19,7 @@ from swin_gateway.calls import Calls
 from swin_gateway.errors import NotFound, ServingError
 from swin_gateway.probes import Probes
 from swin_gateway.request_id import REQUEST_ID, request_id_from
-from swin_gateway.rest_frame import error_response
+from swin_gateway.rest_dialect import error_response
 from swin_gateway.security_headers import security_headers
 
 
@@ -38,7 +38,7 @@ class MetricsApi:
         except ServingError as error:
             with self._calls.serving("rest", request_id, "Metrics") as served:
                 served.failed(error)
-            response = error_response(error, request_id)
+            response = error_response(error, request_id, request.url.path)
         response.headers[REQUEST_ID] = request_id
         response.raw_headers += security_headers(response.raw_headers, scheme=request.url.scheme)
         await response(scope, receive, send)

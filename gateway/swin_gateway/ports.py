@@ -62,7 +62,7 @@ class Ports:
             metrics.connection_closed,
         )
         options = server_options(settings, settings.max_request_bytes + MESSAGE_OVERHEAD)
-        self._grpc = grpc_server(classifier, readiness.health, calls, access, options=options)
+        self._grpc = grpc_server(classifier, readiness, calls, access, options=options)
         self._watch: asyncio.Task[None] | None = None
 
     def bind(self) -> None:

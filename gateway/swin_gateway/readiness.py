@@ -28,7 +28,7 @@ log = structlog.get_logger("readiness")
 TICK_SECONDS = 0.25
 CANARY_AFTER_SECONDS = 2.0  # of silence
 UNDER_LOAD_SECONDS = STALE_SECONDS / 2
-SERVICES = ("", "swinserve.v1.Classifier")
+SERVICES = ("", "swinserve.v1.Classifier", "inference.GRPCInferenceService")
 # A grey 8×8 PNG: any classifier takes it.
 CANARY = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAAEElEQVR4nGNsYIAAJgaKGAAmCACQXTClHgAAAABJRU5ErkJggg=="

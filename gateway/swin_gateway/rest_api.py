@@ -5,30 +5,28 @@ OpenAPI is at /openapi.json, its page at /docs with assets of our own.
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Header, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
-from swin_gateway import caller, stages
 from swin_gateway.access import OPEN, Access
-from swin_gateway.body import BodyReader, Take
-from swin_gateway.call import Call
-from swin_gateway.calls import Calls, Served
+from swin_gateway.body import BodyReader
+from swin_gateway.calls import Calls
 from swin_gateway.classifier import Classifier
-from swin_gateway.errors import Cancelled, DeadlineExceeded, Draining, InvalidRequest, NotFound, ServingError
-from swin_gateway.pending_bytes import Holding
+from swin_gateway.errors import InvalidRequest, NotFound, ServingError
+from swin_gateway.oip_rest import OipRest
+from swin_gateway.predictions_api import PredictionsApi
 from swin_gateway.probes import Probes
 from swin_gateway.readiness import Readiness
+from swin_gateway.rest_dialect import OURS, WrongMethod, dialect_of, error_response
 from swin_gateway.rest_docs import docs, lead_to_docs
-from swin_gateway.rest_frame import RestFrame, error_response
+from swin_gateway.rest_frame import RestFrame
 from swin_gateway.rest_json import (
     ClassifyJson,
     ModelJson,
@@ -39,14 +37,10 @@ from swin_gateway.rest_json import (
 )
 from swin_gateway.rest_openapi import BODY, ERRORS, REFUSALS, UNGUARDED, with_bearer
 from swin_gateway.rest_options import RestOptions
-
-T = TypeVar("T")
+from swin_gateway.rest_work import RestWork, respond, served
 
 OptionsQuery = Annotated[RestOptions, Query()]
 Timeout = Annotated[float | None, Header(alias="x-request-timeout", description="deadline in seconds")]
-
-LARGE_ANSWER = 2**20
-"""Bytes of an answer from which its JSON is written in a thread."""
 
 
 class RestApi:
@@ -74,6 +68,8 @@ class RestApi:
             redoc_url=None,
         )
         self.app.include_router(self._router())
+        self.app.include_router(OipRest(classifier, readiness, body).router())
+        self.app.include_router(PredictionsApi(classifier, readiness, body).router())
         root(self.app)
         with_bearer(self.app)
         self.app.add_exception_handler(ServingError, _serving_error)
@@ -101,19 +97,19 @@ class RestApi:
         router.get("/docs", include_in_schema=False)(docs)
         return router
 
-    async def classify(self, request: Request, options: OptionsQuery, timeout: Timeout = None) -> JSONResponse:
+    async def classify(self, request: Request, options: OptionsQuery, timeout: Timeout = None) -> Response:
         """One result or error per image, in order. A call with one image fails with that image's error."""
         return await self._classify(request, "", "", options, timeout)
 
     async def classify_model(
         self, request: Request, model: str, options: OptionsQuery, timeout: Timeout = None
-    ) -> JSONResponse:
+    ) -> Response:
         """One result or error per image, in order. A call with one image fails with that image's error."""
         return await self._classify(request, model, "", options, timeout)
 
     async def classify_version(
         self, request: Request, model: str, version: str, options: OptionsQuery, timeout: Timeout = None
-    ) -> JSONResponse:
+    ) -> Response:
         """One result or error per image, in order. A call with one image fails with that image's error."""
         return await self._classify(request, model, version, options, timeout)
 
@@ -139,63 +135,17 @@ class RestApi:
 
     async def _classify(
         self, request: Request, name: str, version: str, asked: RestOptions, timeout: float | None
-    ) -> JSONResponse:
-        with self._classifier.pending.holding(_caller(request)) as holding:
-            return await self._held(request, name, version, asked, timeout, holding)
-
-    async def _held(
-        self, request: Request, name: str, version: str, asked: RestOptions, timeout: float | None, body: Holding
-    ) -> JSONResponse:
-        call = served(request)
-        call.method = "Classify"
-        if call.arrived_late:
-            raise Draining("the service is shutting down; another instance can answer this")
-        _refuse_unknown(request.query_params)
-        model = self._classifier.models.find(name, version)
-        call.by(model)
-        asked.options.for_model(model.manifest)  # here already, so that a refusal need not wait for the body
-        deadline = time.monotonic() + self._classifier.time_limit(timeout)
-        images = await self._images(request, body.add, deadline)
-        asked.check_listed(model.manifest, len(images))
-        answer = self._classifier.classify(
-            Call(
-                model=name,
-                version=version,
-                images=images,
-                options=asked.options,
-                timeout=deadline - time.monotonic(),
-                request_id=call.request_id,
-                caller=_caller(request),
-                quota=call.grant.quota,
-                body=body,
-                trace=call.trace,
+    ) -> Response:
+        with RestWork.begin(self._classifier, request, OURS.method, name, version, timeout) as work:
+            _refuse_unknown(request.query_params)
+            asked.options.for_model(work.model.manifest)  # here already: a refusal need not wait for the body
+            images = await work.read(self._body.images)
+            asked.check_listed(work.model.manifest, len(images))
+            answer = await work.classify(images, asked.options)
+            request_id = served(request).request_id
+            return await respond(
+                answer, lambda headers: JSONResponse(response_body(answer, asked, request_id), headers=headers)
             )
-        )
-        call.response = response = await _unless_disconnected(request, answer)
-        times = stages.seconds(response.timing).items()
-        headers = {"server-timing": ", ".join(f"{name};dur={1000 * each:.3f}" for name, each in times)}
-        if response.ByteSize() < LARGE_ANSWER:
-            return JSONResponse(response_body(response, asked, call.request_id), headers=headers)
-        # Megabytes of base64 take tenths of a second to write, in which nothing else would be answered.
-        return await asyncio.to_thread(
-            lambda: JSONResponse(response_body(response, asked, call.request_id), headers=headers)
-        )
-
-    async def _images(self, request: Request, take: Take, deadline: float) -> list[bytes]:
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await self._body.images(request, take)
-        except TimeoutError:
-            raise DeadlineExceeded("the deadline passed while the request was being sent") from None
-
-
-def _caller(request: Request) -> str:
-    return served(request).grant.name or caller.of_rest(request.client)
-
-
-def served(request: Request) -> Served:
-    call: Served = request.scope["swinserve"]
-    return call
 
 
 def _refuse_unknown(query: Iterable[str]) -> None:
@@ -205,29 +155,10 @@ def _refuse_unknown(query: Iterable[str]) -> None:
         raise InvalidRequest(f"unknown option {', '.join(unknown)}; there are {', '.join(known)}")
 
 
-async def _unless_disconnected(request: Request, answer: Coroutine[Any, Any, T]) -> T:
-    """`answer`'s result; cancels it and raises Cancelled when the client goes away before."""
-    work = asyncio.create_task(answer)
-    gone = asyncio.create_task(_disconnected(request))
-    try:
-        await asyncio.wait([work, gone], return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
-            raise Cancelled("the client went away")
-        return work.result()
-    finally:
-        gone.cancel()
-        work.cancel()
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
 def _answer(request: Request, error: ServingError) -> JSONResponse:
     call = served(request)
     call.failed(error)
-    return error_response(error, call.request_id)
+    return error_response(error, call.request_id, request.url.path)
 
 
 async def _serving_error(request: Request, error: Exception) -> JSONResponse:
@@ -237,7 +168,7 @@ async def _serving_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    served(request).method = "Classify"  # only there is anything validated, and before the endpoint runs
+    served(request).method = dialect_of(request.url.path).method  # nothing else is validated, before the endpoint runs
     first = error.errors()[0]
     return _answer(request, InvalidRequest(f"{first['loc'][-1]}: {first['msg']}"))
 
@@ -245,7 +176,7 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     """Starlette's own 404 and 405, in our shape."""
     assert isinstance(error, HTTPException)
-    refusal: ServingError = InvalidRequest(f"{request.method} is not for this path; /docs shows what is")
+    refusal: ServingError = WrongMethod(f"{request.method} is not for this path; /docs shows what is")
     if error.status_code == 404:
         refusal = NotFound("no such path; /docs shows what there is")
     response = _answer(request, refusal)

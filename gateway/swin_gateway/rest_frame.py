@@ -6,27 +6,21 @@ Pure ASGI, outside FastAPI's routing, so that 404s and bugs pass through it as w
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
-from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from swin_gateway import scope_of
 from swin_gateway.access import OPEN, Access
 from swin_gateway.calls import Calls, Served
-from swin_gateway.errors import ServingError, Unauthenticated
+from swin_gateway.errors import ServingError
 from swin_gateway.request_id import REQUEST_ID, request_id_from
-from swin_gateway.rest_json import error_body
+from swin_gateway.rest_dialect import error_response
 from swin_gateway.security_headers import security_headers
 
-
-def error_response(error: ServingError, request_id: str) -> JSONResponse:
-    headers = {} if error.retry_after is None else {"retry-after": str(math.ceil(error.retry_after))}
-    if isinstance(error, Unauthenticated):
-        headers["www-authenticate"] = "Bearer"
-    return JSONResponse(error_body(error, request_id), error.http, headers)
+WORK = ("POST", "PUT")
+"""Methods of calls that ask for work."""
 
 
 class RestFrame:
@@ -56,7 +50,7 @@ class RestFrame:
                 message["headers"] = sent + security_headers(sent, scheme=scope.get("scheme", "http"))
             await send(message)
 
-        traced = headers if scope.get("method") == "POST" else None  # not every probe
+        traced = headers if scope.get("method") in WORK else None  # not every probe
         with self._calls.serving("rest", request_id, headers=traced) as served:
             scope["swinserve"] = served
             try:
@@ -66,7 +60,8 @@ class RestFrame:
             except BaseException as error:  # noqa: BLE001 - `failure` raises again what is not for us
                 failure = self._calls.failure(error, served)
                 if not answered:
-                    await error_response(failure, request_id)(scope, receive, send_with_headers)
+                    answer = error_response(failure, request_id, scope["path"])
+                    await answer(scope, receive, send_with_headers)
 
     def _let_in(self, scope: Scope, headers: Mapping[str, str], served: Served) -> None:
         if self._access.open:

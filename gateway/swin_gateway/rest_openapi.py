@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from swin_gateway.body import JsonBody
+from swin_gateway.oip_schema import InferJson
 from swin_gateway.rest_json import ErrorBody
 
 
@@ -14,6 +15,12 @@ def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
     """FastAPI collects no definitions of what `openapi_extra` brings, so JsonBody's one is put where it is used."""
     (schema["properties"]["images"]["items"],) = schema.pop("$defs").values()
     return schema
+
+
+def _infer_schemas() -> dict[str, Any]:
+    """Of the body of an inference, which FastAPI does not read: it may have tensors behind it."""
+    schema = InferJson.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {**schema.pop("$defs"), InferJson.__name__: schema}
 
 
 BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -58,6 +65,7 @@ def with_bearer(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         description = describe()
+        description["components"]["schemas"] |= _infer_schemas()
         description["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
         description["security"] = [{"bearer": []}, {}]
         return description

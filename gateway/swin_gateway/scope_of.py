@@ -9,10 +9,17 @@ from __future__ import annotations
 
 from swin_gateway.tokens import Scope
 
-PROBES = frozenset({"/livez", "/readyz"})
+PROBES = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/ping"})
 PAGE, PAGE_FILES = "/", "/page/"
 HEALTH = "/grpc.health.v1.Health/"
-METADATA = frozenset({f"/swinserve.v1.Classifier/{name}" for name in ("ListModels", "GetModel")})
+OIP = "/inference.GRPCInferenceService/"
+GRPC_PROBES = frozenset(OIP + name for name in ("ServerLive", "ServerReady"))
+METADATA = frozenset(
+    {
+        *(f"/swinserve.v1.Classifier/{name}" for name in ("ListModels", "GetModel")),
+        *(OIP + name for name in ("ServerMetadata", "ModelMetadata", "ModelReady")),
+    }
+)
 REFLECTION = "/grpc.reflection."
 
 
@@ -26,6 +33,6 @@ def rest(method: str, path: str) -> Scope | None:
 
 def grpc(method: str) -> Scope | None:
     """method: as in the path of the HTTP/2 request"""
-    if method.startswith(HEALTH):
+    if method.startswith(HEALTH) or method in GRPC_PROBES:
         return None
     return "metadata" if method in METADATA or method.startswith(REFLECTION) else "classify"

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from swin_gateway import open_files
+from swin_gateway import open_files, orphans
 from swin_gateway.archive import Archive
 from swin_gateway.calls import Calls
 from swin_gateway.classifier import Classifier
@@ -108,6 +108,7 @@ class Service:
         self.http_port, self.grpc_port, self.metrics_port = self._ports.http, self._ports.grpc, self._ports.metrics
         self.metrics.build_info.info(_versions())
         await self.torchserve.start()
+        orphans.reap(self.torchserve.pid)
         await self.readiness.look()  # gRPC's health service says SERVING until it is told otherwise
         await self._ports.start()
         self._watch_task = asyncio.create_task(self.readiness.watch())

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Le
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "SWINSERVE_"
@@ -196,6 +196,14 @@ class ServeSettings(BaseSettings):
         # is taken from the file.
         open_keys = {key: value for key, value in file.items() if PREFIX + key.upper() not in os.environ}
         return cls(**(open_keys | flags))
+
+
+def refusal(error: ValueError | OSError) -> str:
+    """What `ServeSettings.load` raised, in one line for people."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False)[0]
+    return ": ".join([*map(str, first["loc"][:1]), first["msg"].removeprefix("Value error, ")])
 
 
 def forget_kubernetes_links() -> None:

@@ -12,7 +12,13 @@ from swin_gateway.tokens import SCOPES, new_secret, read_tokens, sha256
 @click.command()
 @click.argument("name")
 @click.option(
-    "--scope", "scopes", multiple=True, type=click.Choice(SCOPES), default=("classify", "metadata"), show_default=True
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(SCOPES),
+    default=("classify", "metadata"),
+    show_default=True,
+    help="what it may do; once for each",
 )
 @click.option("--rate", help='images a period, such as "100/second"; default: any number')
 @click.option("--concurrency", type=int, help="images in the service at once; default: any number")

@@ -27,14 +27,18 @@ class Turns:
             if not line:
                 del self._lines[caller]
 
-    def give(self) -> bool:
-        """The next turn has come; False if nobody waits."""
+    def give(self, again: str | None = None) -> bool:
+        """The next turn has come; False if nobody waits. again: the caller that could not use its turn keeps it."""
+        if again is not None and again in self._lines:
+            self._lines.move_to_end(again, last=False)
         while self._lines:
-            caller, line = self._lines.popitem(last=False)
+            caller, line = next(iter(self._lines.items()))
             turn = line.popleft()
-            if line:
-                self._lines[caller] = line
+            if not line:
+                del self._lines[caller]
             if not turn.done():  # else its owner was cancelled a moment ago and will leave
+                if line:
+                    self._lines.move_to_end(caller)
                 turn.set_result(None)
                 return True
         return False

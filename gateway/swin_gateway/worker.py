@@ -77,6 +77,9 @@ class WorkerClient:
                 self._busy.discard(connection)
         except OSError as error:
             log.info("job lost", request_id=job.request_id, details=str(error))
+            # A process that dies closes one connection after the other and its socket last: whoever is sent again at
+            # once meets the next that is about to close.
+            await asyncio.sleep(RECONNECT_SECONDS)
             raise WorkerLost(LOST) from error
         if not connection.closed:
             self._idle.append(connection)

@@ -12,19 +12,14 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
-from swin_handler import cpus, engine, faults, job, model, raw
+from swin_handler import faults, job, raw, ready
 from swin_handler.batch import Facts, Pipeline
-from swin_handler.config import Abilities, HandlerConfig, Manifest
-from swin_handler.decode import Decoder, limit_pillow
+from swin_handler.config import Abilities
 from swin_handler.engine import Engine, compiles
 from swin_handler.errors import BadArchive, BadJob, ImageError, InternalFailure
-from swin_handler.limits import Limits
 from swin_handler.model import LoadedModel
 from swin_handler.request import Request
 from swin_handler.result import Result
@@ -36,8 +31,6 @@ FATAL = "SWINSERVE_FATAL"
 
 HANDLER = "SWINSERVE_HANDLER"
 """Environment variable: JSON of settings that the gateway was given, which win over the archive's section handler."""
-RESPONSE_TIMEOUT = 120
-"""TorchServe's default of responseTimeout, in seconds."""
 
 Row = Mapping[str, Any]
 Outcome = list[Result] | ImageError
@@ -69,29 +62,13 @@ class Service:
     @classmethod
     def load(cls, folder: Path, settings: Mapping[str, Any], *, gpu: int | None) -> Service:
         """folder: the unpacked archive; settings: its model-config.yaml. Raises BadArchive."""
-        manifest = Manifest.read(folder)
-        config = HandlerConfig.parse(settings.get("handler") or {})
-        device = _device(settings, gpu)
-        threads = cpus.share(config.threads, workers=int(settings.get("maxWorkers", 1)))
-        torch.set_num_threads(threads)
-        limit_pillow(config.max_pixels)
-        loaded = model.load(folder, manifest)
-        limits = Limits.of(
-            config,
-            batch_size=int(settings.get("batchSize", 1)),
-            batch_seconds=float(settings.get("responseTimeout", RESPONSE_TIMEOUT)),
-        )
-        decoder = Decoder(loaded.data_config, max_pixels=config.max_pixels, scaled=config.scaled_decode, limits=limits)
-        pool = ThreadPoolExecutor(config.decode_threads or threads, thread_name_prefix="decode")
-        made = engine.load(
-            loaded, folder / engine.FOLDER, manifest.engine, config=config, device=device, threads=threads
-        )
+        made = ready.load(folder, settings, gpu=gpu, before_forward=faults.from_environment())
         log.info(
             "swinserve worker ready: %s %s, %s on %s in %s, batch buckets %s, %d threads, pid %d",
-            manifest.name, manifest.version, made.backend, device, made.dtype,
-            ",".join(map(str, made.buckets)), threads, os.getpid(),
+            made.manifest.name, made.manifest.version, made.engine.backend, made.device, made.engine.dtype,
+            ",".join(map(str, made.engine.buckets)), made.threads, os.getpid(),
         )  # fmt: skip
-        return cls(Pipeline(decoder, made, pool, before_forward=faults.from_environment()), loaded, made)
+        return cls(made.pipeline, made.loaded, made.engine)
 
     def handle(self, rows: Sequence[Row], context: Context) -> list[bytes]:
         """One answer per row, in order."""
@@ -183,14 +160,6 @@ def fatal(reason: str) -> RuntimeError:
     sys.stdout.write(f"{FATAL} {line}\n")
     sys.stdout.flush()
     return RuntimeError(line)
-
-
-def _device(settings: Mapping[str, Any], gpu: int | None) -> torch.device:
-    if gpu is not None and gpu >= 0 and torch.cuda.is_available():
-        return torch.device("cuda", gpu)
-    if settings.get("deviceType") == "gpu":
-        raise BadArchive("the archive was built for --device cuda, and no CUDA device is found here")
-    return torch.device("cpu")
 
 
 def _job(row: Row, index: int, context: Context) -> bytes | None:

@@ -384,6 +384,4 @@ async def test_callers_share_the_service_fairly_when_one_floods(crowded: Running
         await asyncio.gather(*calls)
     print(f"192, 24 and 24 images kept coming: answers {served}, {refused} refused")
     assert refused
-    flood, *others = served.values()
-    assert max(others) <= 1.5 * min(others)
-    assert min(others) / 3 <= flood <= 1.5 * min(others)  # its refused calls pause, and may leave a turn unused
+    assert max(served.values()) <= 1.5 * min(served.values())

@@ -52,6 +52,18 @@ def test_a_command_of_the_server_says_what_to_install(plain: Path, command: list
     assert "pip install 'swinserve[serve]'" in result.stderr
 
 
+def test_doctor_of_the_plain_install_says_what_the_extra_adds(plain: Path) -> None:
+    result = subprocess.run([plain / "swinserve", "doctor"], capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "→ pip install 'swinserve[serve]', to build and serve models on this machine" in result.stdout
+
+
+def test_completion_of_the_plain_install_offers_nothing_for_a_command_of_the_server(plain: Path) -> None:
+    asked = {"COMP_WORDS": "swinserve serve --h", "COMP_CWORD": "2", "_SWINSERVE_COMPLETE": "bash_complete"}
+    result = subprocess.run([plain / "swinserve"], capture_output=True, text=True, env=os.environ | asked)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "plain,--help\n", "")
+
+
 @pytest.fixture(scope="module")
 def stock_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An interpreter that sees torch, timm and TorchServe, but none of our packages, which a .pth file adds here."""

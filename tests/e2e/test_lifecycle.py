@@ -166,7 +166,7 @@ def test_torchserve_dying_ends_the_service_and_its_callers_are_told(running: Run
     for counted in outcomes:
         # A connection in the kernel's backlog when the socket closes is reset, as in a drain.
         assert set(counted) <= {"right", "DRAINING", "WORKER_LOST", "refused", "UNREACHABLE"}, counted
-        assert counted.get("DRAINING", 0) + counted.get("WORKER_LOST", 0) >= 1
+        assert counted.get("DRAINING", 0) >= 1
     assert "TorchServe ended with code -9" in running.log
     until(lambda: gone(processes), 5)
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import Request
 from google.protobuf.message import Message
 from pydantic import ValidationError
 
-from swin_gateway import grpc_messages
+from swin_gateway import grpc_messages, oip_grpc, oip_inference, oip_json
 from swin_gateway.body import BodyReader
 from swin_gateway.errors import ServingError
+from swin_gateway.oip_grpc import MAX_NUMBERS
+from swin_gateway.oip_inference import Inference
 from swin_gateway.request_id import request_id_from
 from swin_gateway.rest_options import RestOptions
+from swin_proto.oip.v2.inference_pb2 import ModelInferRequest
 from swin_proto.v1.classifier_pb2 import ClassifyRequest, ClassifyStreamRequest, GetModelRequest, ListModelsRequest
+from tests.gateway.samples import archive_of
 
 MAX_BYTES, MAX_IMAGES = 50_000, 4
 CONTENT_TYPES = (
@@ -29,6 +33,7 @@ CONTENT_TYPES = (
 )
 MESSAGES: tuple[type[Message], ...] = (ClassifyRequest, ClassifyStreamRequest, GetModelRequest, ListModelsRequest)
 
+_model = archive_of().manifest
 _reader = BodyReader(max_bytes=MAX_BYTES, max_images=MAX_IMAGES)
 
 
@@ -69,6 +74,28 @@ def message(kind: type[Message], data: bytes) -> str:
         return _reason(error)
     assert found == kind.FromString(data)
     return "message"
+
+
+def inference(content: bytes, json_length: str | None) -> str:
+    """images, or the error's reason"""
+    return _inferred(lambda: oip_json.read(content, json_length)[0])
+
+
+def inference_message(data: bytes) -> str:
+    """images, or the error's reason"""
+    return _inferred(lambda: oip_grpc.inference_of(grpc_messages.read(ModelInferRequest, data, numbers=MAX_NUMBERS)))
+
+
+def _inferred(read: Callable[[], Inference]) -> str:
+    try:
+        asked = read()
+        oip_inference.asked(asked, _model)
+        images = asyncio.run(oip_inference.images_of(asked, MAX_IMAGES))
+    except ServingError as error:
+        return _reason(error)
+    assert all(isinstance(image, bytes) for image in images)
+    assert 0 < len(images) <= MAX_IMAGES
+    return "images"
 
 
 def request_id(asked: bytes) -> str:

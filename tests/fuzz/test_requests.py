@@ -9,11 +9,12 @@ from random import Random
 
 from hypothesis import strategies as st
 
+from swin_proto.oip.v2.inference_pb2 import ModelInferRequest
 from swin_proto.v1.classifier_pb2 import ClassifyOptions, ClassifyRequest, ClassifyStreamRequest, Image
 from tests.fuzz import parsing
 from tests.fuzz.tally import SECONDS, Tally, for_seconds
 
-SHARE = SECONDS / 4
+SHARE = SECONDS / 6
 
 JSON = st.recursive(
     st.none()
@@ -112,3 +113,71 @@ def test_any_grpc_message_is_read_as_protobuf_reads_it_or_refused() -> None:
         for_seconds(SHARE, varied(kind), lambda data, kind=kind: tally.add(parsing.message(kind, data)))  # type: ignore[misc]
     tally.report()
     assert {"message", "INVALID_REQUEST", "TOO_LARGE"} <= tally.outcomes.keys()
+
+
+# Numbers that a shape or a size might have: right ones, and those that overflow.
+SIZES = st.sampled_from([0, 1, 2, 3, 4, 12, 2**31, 2**62, -1]) | st.integers()
+TENSOR = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from(["image", "pixels", "x"]),
+        "datatype": st.sampled_from(["BYTES", "UINT8", "FP32"]),
+        "shape": st.sampled_from([[1], [2, 1], [1, 2, 2, 3], [1, 1, 1, 3]]) | st.lists(SIZES, max_size=5),
+    },
+    optional={
+        "data": st.lists(st.integers(-1, 256) | st.sampled_from(["AA==", "?", [1, 2], None]), max_size=12),
+        "parameters": st.dictionaries(st.just("binary_data_size") | st.text(max_size=3), SIZES, max_size=2),
+    },
+)
+OUTPUT = st.fixed_dictionaries(
+    {"name": st.sampled_from(["scores", "labels", "embedding", "x"])},
+    optional={"parameters": st.dictionaries(st.sampled_from(["classification", "binary_data"]), SIZES)},
+)
+INFERENCE = st.fixed_dictionaries(
+    {"inputs": st.lists(TENSOR, max_size=2)},
+    optional={
+        "id": st.text(max_size=3),
+        "outputs": st.lists(OUTPUT, max_size=2),
+        "parameters": st.dictionaries(st.sampled_from(["top_k", "timeout", "x"]), SIZES | st.booleans(), max_size=2),
+    },
+)
+
+
+def test_any_body_of_an_inference_is_images_or_refused() -> None:
+    tally = Tally("inferences")
+    good = json.dumps({"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": ["AA=="]}]}).encode()
+    heads = INFERENCE.map(lambda asked: json.dumps(asked).encode()) | JSON | st.binary(max_size=50) | st.just(good)
+    tensors = st.binary(max_size=30) | st.sampled_from([b"", bytes(12), b"\1\0\0\0x", b"\xff\xff\xff\xff"])
+    lengths = st.none() | st.integers(-1, 200).map(str) | st.text(max_size=5)
+
+    def check(drawn: tuple[bytes, bytes, str | None, bool]) -> None:
+        head, tensor, length, right = drawn
+        tally.add(parsing.inference(head + tensor, str(len(head)) if right else length))
+
+    check((good, b"", None, True))  # random ones are seldom whole
+    check((good, b"", "1", False))
+    for_seconds(SHARE, st.tuples(heads, tensors, lengths, st.booleans()), check)
+    tally.report()
+    assert {"images", "INVALID_REQUEST"} <= tally.outcomes.keys()
+
+
+def test_any_message_of_an_inference_is_images_or_refused() -> None:
+    tally = Tally("inference messages")
+    tensors = st.builds(
+        ModelInferRequest.InferInputTensor,
+        name=st.sampled_from(["image", "pixels"]),
+        datatype=st.sampled_from(["BYTES", "UINT8"]),
+        shape=st.sampled_from([[1], [1, 2, 2, 3]]) | st.lists(st.integers(-(2**63), 2**63 - 1), max_size=5),
+    )
+    right = {"name": "pixels", "datatype": "UINT8", "shape": [1, 2, 2, 3]}
+    good = ModelInferRequest(inputs=[right], raw_input_contents=[bytes(12)])  # type: ignore[list-item]
+    contents = st.lists(st.binary(max_size=20) | st.sampled_from([bytes(12), b"\1\0\0\0x"]), max_size=2)
+    built = st.builds(
+        ModelInferRequest, inputs=st.lists(tensors, max_size=2), raw_input_contents=contents, id=st.text(max_size=3)
+    )
+    whole = built.map(ModelInferRequest.SerializeToString) | st.just(good.SerializeToString())
+    inputs = whole | st.binary(max_size=60) | st.tuples(whole, st.binary(max_size=20)).map(joined)
+    for data in (good.SerializeToString(), b"\xff"):
+        tally.add(parsing.inference_message(data))
+    for_seconds(SHARE, inputs, lambda data: tally.add(parsing.inference_message(data)))
+    tally.report()
+    assert {"images", "INVALID_REQUEST"} <= tally.outcomes.keys()

@@ -142,15 +142,17 @@ class Gateway:
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
             yield client
 
-    def rest_app(self, root: Callable[[FastAPI], None] = lead_to_docs) -> Any:
-        body = BodyReader(max_bytes=MAX_REQUEST_BYTES, max_images=MAX_IMAGES)
+    def rest_app(
+        self, root: Callable[[FastAPI], None] = lead_to_docs, *, max_request_bytes: int = MAX_REQUEST_BYTES
+    ) -> Any:
+        body = BodyReader(max_bytes=max_request_bytes, max_images=MAX_IMAGES)
         return RestApi(self.classifier, self.readiness, self.calls, body, self.access, root=root).app
 
     @asynccontextmanager
     async def grpc(self) -> AsyncIterator[grpc.aio.Channel]:
         server = grpc_server(
             self.classifier,
-            self.readiness.health,
+            self.readiness,
             self.calls,
             self.access,
             options=[("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)],

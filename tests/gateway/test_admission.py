@@ -29,6 +29,7 @@ class Pipeline:
             metrics=self.metrics.for_model("digits", "1"),
         )
         self.gate = asyncio.Event()
+        self.seconds = 0.0  # that each takes once the gate is open
         self.started: list[int] = []
         self.ended: list[int] = []
 
@@ -36,6 +37,7 @@ class Pipeline:
         async def run() -> int:
             self.started.append(number)
             await self.gate.wait()
+            await asyncio.sleep(self.seconds)
             self.ended.append(number)
             return number
 
@@ -387,6 +389,25 @@ async def test_callers_take_turns_however_many_images_one_sends() -> None:
     served = pipeline.started[2:]
     assert served[:15] == [number for at in range(5) for number in (2 + at, 100 + at, 200 + at)]
     assert served[15:25] == [number for at in range(5, 10) for number in (2 + at, 100 + at)]
+    pipeline.assert_empty()
+
+
+async def test_a_caller_whose_oldest_images_came_too_late_still_has_its_turn() -> None:
+    """Else a flood, whose images wait longest, would get less than its share."""
+    pipeline = Pipeline(batch_size=1, queue_size=100)
+    slow = [pipeline.call(number, caller="slow") for number in range(2)]
+    await until(lambda: len(pipeline.started) == 2)
+    hopeless = [pipeline.call(10 + number, seconds=1.4, caller="flood") for number in range(4)]
+    hopeful = [pipeline.call(20 + number, caller="flood") for number in range(3)]
+    modest = [pipeline.call(30 + number, caller="modest") for number in range(3)]
+    await asyncio.sleep(1.0)
+    pipeline.seconds = 0.02
+    pipeline.gate.set()
+    late = await asyncio.gather(*hopeless, return_exceptions=True)
+    await asyncio.gather(*slow, *hopeful, *modest)
+    assert all(isinstance(error, DeadlineExceeded) for error in late)
+    rounds = [set(pipeline.started[at : at + 2]) for at in (2, 4, 6)]
+    assert rounds == [{20, 30}, {21, 31}, {22, 32}]
     pipeline.assert_empty()
 
 

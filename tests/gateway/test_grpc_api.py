@@ -346,6 +346,7 @@ async def test_reflection_lists_the_services(served: Gateway) -> None:
         listed = (await reflect(channel, list_services="")).list_services_response.service
     assert {each.name for each in listed} == {
         "swinserve.v1.Classifier",
+        "inference.GRPCInferenceService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     }

@@ -322,7 +322,7 @@ async def test_the_openapi_description_names_every_operation_once_and_every_path
     assert description["openapi"].startswith("3.")
     operations = [(path, operation) for path, methods in description["paths"].items() for operation in methods.values()]
     ids = [operation["operationId"] for _, operation in operations]
-    assert len(set(ids)) == len(ids) == 8
+    assert len(set(ids)) == len(ids) == 20
     for path, operation in operations:
         named = {each["name"] for each in operation.get("parameters", []) if each["in"] == "path"}
         assert named == set(re.findall(r"{(\w+)}", path))
@@ -352,7 +352,10 @@ async def test_the_openapi_description_says_that_a_token_may_be_needed_but_for_p
     assert description["components"]["securitySchemes"] == {"bearer": {"type": "http", "scheme": "bearer"}}
     assert description["security"] == [{"bearer": []}, {}]
     reading = {path: methods["get"] for path, methods in description["paths"].items() if "get" in methods}
-    assert {path for path, each in reading.items() if each.get("security") == []} == {"/livez", "/readyz"}
+    assert {path for path, each in reading.items() if each.get("security") == []} == {
+        *("/livez", "/readyz"),
+        *("/v2/health/live", "/v2/health/ready", "/ping"),
+    }
 
 
 async def test_a_call_that_began_before_the_drain_is_answered(served: Gateway) -> None:

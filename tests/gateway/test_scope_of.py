@@ -24,6 +24,13 @@ from swin_gateway import scope_of
         ("POST", "/v1/models", "classify"),
         ("PUT", "/v1/models", "classify"),
         ("OPTIONS", "/v1/classify", "classify"),
+        ("GET", "/v2/health/live", None),
+        ("GET", "/v2/health/ready", None),
+        ("GET", "/ping", None),
+        ("GET", "/v2", "metadata"),
+        ("GET", "/v2/models/digits/ready", "metadata"),
+        ("POST", "/v2/models/digits/infer", "classify"),
+        ("PUT", "/predictions/digits", "classify"),
     ],
 )
 def test_over_rest_reading_is_metadata_and_the_rest_asks_for_work(method: str, path: str, scope: str | None) -> None:
@@ -41,6 +48,12 @@ def test_over_rest_reading_is_metadata_and_the_rest_asks_for_work(method: str, p
         ("/swinserve.v1.Classifier/GetModel", "metadata"),
         ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "metadata"),
         ("/swinserve.v1.Classifier/WhatComesLater", "classify"),
+        ("/inference.GRPCInferenceService/ServerLive", None),
+        ("/inference.GRPCInferenceService/ServerReady", None),
+        ("/inference.GRPCInferenceService/ModelReady", "metadata"),
+        ("/inference.GRPCInferenceService/ServerMetadata", "metadata"),
+        ("/inference.GRPCInferenceService/ModelMetadata", "metadata"),
+        ("/inference.GRPCInferenceService/ModelInfer", "classify"),
         ("/nothing", "classify"),
     ],
 )

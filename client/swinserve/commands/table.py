@@ -26,7 +26,7 @@ def print_outcomes(outcomes: Sequence[FileOutcome], without_class: str = "") -> 
     Without predictions, the row tells of the embedding if there is one; why there are none, if that is known, is said
     once below the table.
     """
-    table = _table("File", "Label")
+    table = new_table("File", "Label")
     table.add_column("Score", justify="right", no_wrap=True)
     table.add_column("", min_width=20)
     table.add_column("ms", justify="right", no_wrap=True)
@@ -38,7 +38,7 @@ def print_outcomes(outcomes: Sequence[FileOutcome], without_class: str = "") -> 
             bar = ProgressBar(total=1, completed=prediction.score, width=20, complete_style=BAR, finished_style=BAR)
             table.add_row(Text(name), Text(prediction.label), f"{prediction.score:.1%}", bar, milliseconds)
             name = milliseconds = ""
-    _print(table)
+    show(table)
     if without_class and not all(outcome.predictions for outcome in outcomes):
         click.echo(f"({without_class})")
 
@@ -53,12 +53,12 @@ def _nothing(outcome: FileOutcome, explained: bool) -> str:
 
 def print_models(models: Sequence[Model]) -> None:
     """One row a model version; what does not fit 80 columns is left to `--json`."""
-    table = _table("Model", "Version", "Ready", "Input", "Gives", "Backend", "Weights")
+    table = new_table("Model", "Version", "Ready", "Input", "Gives", "Backend", "Weights")
     for model in models:
         about = (model.name, model.version, "yes" if model.ready else "no")
         shape = (f"{model.input_height}×{model.input_width}", _gives(model))
         table.add_row(*map(Text, (*about, *shape, f"{model.backend} {model.dtype}", model.weights)))
-    _print(table)
+    show(table)
 
 
 def print_backends(model: Model) -> None:
@@ -69,12 +69,12 @@ def print_backends(model: Model) -> None:
         return
     click.echo("Images/s at best when the archive was built; * chosen")
     buckets = sorted({bucket for _, bucket in rates})
-    table = _table("Backend")
+    table = new_table("Backend")
     for bucket in buckets:
         table.add_column(f"batch {bucket}", justify="right", no_wrap=True)
     for backend in dict.fromkeys(backend for backend, _ in rates):
         table.add_row(*map(Text, (backend, *(rates.get((backend, bucket), "") for bucket in buckets))))
-    _print(table)
+    show(table)
 
 
 def _rate(timing: BackendTiming) -> str:
@@ -92,7 +92,8 @@ def _gives(model: Model) -> str:
     return ", ".join(text for size, text in parts if size)
 
 
-def _table(*headers: str) -> Table:
+def new_table(*headers: str) -> Table:
+    """Without a frame; texts fold."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for header in headers:
         # Fold, never shorten: half a file name finds no file. And fold only what may be long.
@@ -100,7 +101,8 @@ def _table(*headers: str) -> Table:
     return table
 
 
-def _print(table: Table) -> None:
+def show(table: Table) -> None:
+    """On stdout; nothing if it has no rows."""
     console = Console()
     if not console.is_terminal:
         console.width = COLUMNS_WITHOUT_TERMINAL

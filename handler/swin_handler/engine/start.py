@@ -51,7 +51,8 @@ def load(
     except BackendFailed as error:
         raise BadArchive(str(error)) from error
     choices = [*_safe(record, config, device)]
-    note = _misfit(record, config, machine.current(device, threads))
+    default = _default(model, Plan("", record.dtype, buckets, device, threads))
+    note = _misfit(record, config, machine.current(device, threads), default)
     if not note:
         choices.insert(0, _wanted(record, config, device))
     for choice, dtype in choices:
@@ -107,17 +108,26 @@ def prepare(model: LoadedModel, plan: Plan, folder: Path) -> None:
     backend.prepare(model, plan, own)
 
 
-def _misfit(record: Record, config: HandlerConfig, here: Machine) -> str:
+def _misfit(record: Record, config: HandlerConfig, here: Machine, default: str) -> str:
     """Why the record says nothing about this machine and configuration; empty if it does."""
     if not _needs_record(record, config):
         return ""
-    if differs := record.machine.misfit(here):
+    # What a build without timing took is what this machine would take too, so an image may be built anywhere.
+    anywhere = not record.timings and set(record.choice.values()) == {default}
+    if (differs := record.machine.misfit(here)) and not anywhere:
         return f"it was tuned elsewhere ({differs})"
     if config.dtype not in ("auto", record.dtype):
         return f"it was tuned in {record.dtype}, not {config.dtype}"
     if unknown := sorted(set(config.batch_buckets) - set(record.choice)):
         return f"it was not tuned for batch {', '.join(map(str, unknown))}"
     return ""
+
+
+def _default(model: LoadedModel, plan: Plan) -> str:
+    """The fastest safe default that can run the model here, compiled or not; none is of int8 on a GPU."""
+    known = backends.all_of(plan.device)
+    able = (name for name in backends.safe(plan.device) if not known[name].refusal(model, replace(plan, backend=name)))
+    return next(able, "none")
 
 
 def _needs_record(record: Record, config: HandlerConfig) -> bool:

@@ -43,6 +43,18 @@ def archive(built: Path, tmp_path: Path) -> Path:
     return copy
 
 
+TIMED = [{"backend": "native", "bucket": 1, "best_seconds": 1e-3, "median_seconds": 1e-3, "relative_l2": 1e-3}]
+
+
+def elsewhere(archive: Path, key: str, value: object, *, timings: list[dict[str, object]]) -> None:
+    """Makes its tuning record that of another machine, on which the backends were timed, or were not."""
+    file = archive / "swinserve.json"
+    manifest = json.loads(file.read_text())
+    manifest["engine"]["machine"][key] = value
+    manifest["engine"]["timings"] = timings
+    file.write_text(json.dumps(manifest))
+
+
 @dataclass(frozen=True)
 class Loaded:
     backend: str
@@ -119,21 +131,23 @@ def test_a_damaged_probe_proves_nothing(archive: Path) -> None:
 @needs_bfloat16
 @pytest.mark.parametrize(("key", "value"), [("torch", "9.9"), ("threads", 97), ("hardware", "another CPU")])
 def test_under_another_key_the_safe_default_serves(archive: Path, key: str, value: object) -> None:
-    file = archive / "swinserve.json"
-    manifest = json.loads(file.read_text())
-    manifest["engine"]["machine"][key] = value
-    file.write_text(json.dumps(manifest))
+    elsewhere(archive, key, value, timings=TIMED)
     loaded = load(archive)
     assert (loaded.backend, loaded.dtype) == ("native", "bfloat16"), "its library depends on neither"
     assert f"tuned elsewhere ({key}" in loaded.note
 
 
 @needs_bfloat16
+@pytest.mark.parametrize(("key", "value"), [("torch", "9.9"), ("threads", 97), ("hardware", "another CPU")])
+def test_where_nothing_was_timed_the_safe_default_is_no_fallback(archive: Path, key: str, value: object) -> None:
+    """As in an image, which is seldom built on the machine that serves."""
+    elsewhere(archive, key, value, timings=[])
+    assert load(archive) == Loaded("native", "bfloat16", "")
+
+
+@needs_bfloat16
 def test_a_named_backend_with_files_is_held_to_its_key_too(archive: Path) -> None:
-    file = archive / "swinserve.json"
-    manifest = json.loads(file.read_text())
-    manifest["engine"]["machine"]["torch"] = "9.9"
-    file.write_text(json.dumps(manifest))
+    elsewhere(archive, "torch", "9.9", timings=TIMED)
     settings = yaml.safe_load((archive / "model-config.yaml").read_text())
     settings["handler"]["backend"] = "native"
     (archive / "model-config.yaml").write_text(yaml.safe_dump(settings))

@@ -110,6 +110,33 @@ def test_a_record_of_another_machine_gives_the_safe_default_and_a_warning(
     assert f"a safe default serves: {made.note}" in caplog.text
 
 
+def elsewhere(record: Record, backend: str) -> Record:
+    return replace(record, machine=replace(record.machine, threads=16), choice=dict.fromkeys((1, 2, 4), backend))
+
+
+def test_a_safe_default_that_was_never_timed_is_as_good_on_another_machine(
+    loaded: model.LoadedModel, prepared: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in an image, which is seldom built where it serves."""
+    folder, record = prepared
+    with caplog.at_level(logging.WARNING):
+        made = start(loaded, (folder, elsewhere(record, "native")))
+    assert (made.backend, made.note, caplog.text) == ("native", "", "")
+
+
+def test_but_not_where_a_better_one_could_run_that_was_not_compiled(
+    loaded: model.LoadedModel, prepared: Any, native: Altered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(*_: Any) -> Any:
+        raise engine.BackendFailed("it is not in this archive")
+
+    monkeypatch.setattr(native, "load", absent)
+    folder, record = prepared
+    made = start(loaded, (folder, elsewhere(record, "eager")))
+    assert made.backend == "eager"
+    assert "threads 16, here 2" in made.note
+
+
 def test_a_changed_file_is_never_loaded(loaded: model.LoadedModel, prepared: Any, native: Altered) -> None:
     loads = len(native.buckets)
     (prepared[0] / "native/code").write_bytes(b"c0mpiled")
