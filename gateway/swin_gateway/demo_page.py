@@ -6,7 +6,6 @@ The page is an ordinary client of the REST API: what it may do, its token may.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 from fastapi import FastAPI, Request
@@ -30,9 +29,9 @@ class Files(StaticFiles):
 
 
 class DemoPage:
-    def __init__(self, grpc_port: Callable[[], int]) -> None:
-        """grpc_port: for the page's grpcurl command; asked at each request, when the port is bound"""
-        self._grpc_port = grpc_port
+    def __init__(self, grpc_port: int = 0) -> None:
+        """grpc_port: for the page's grpcurl command; set when the port is bound"""
+        self.grpc_port = grpc_port
         self._html = (FOLDER / "index.html").read_text(encoding="utf-8")
 
     def add_to(self, app: FastAPI) -> None:
@@ -40,7 +39,7 @@ class DemoPage:
         app.mount("/page", Files(directory=FOLDER / "files"))
 
     async def _index(self, request: Request) -> Response:
-        html = self._html.replace("{grpc_port}", str(self._grpc_port()))
+        html = self._html.replace("{grpc_port}", str(self.grpc_port))
         tag = f'"{hashlib.sha256(html.encode()).hexdigest()[:16]}"'
         headers = {"content-security-policy": POLICY, "etag": tag, "cache-control": "no-cache"}
         if request.headers.get("if-none-match") == tag:

@@ -50,7 +50,8 @@ class Ports:
         self._guards = guards
         access, tls = guards.access, guards.tls
         body = BodyReader(max_bytes=settings.max_request_bytes, max_images=settings.max_images)
-        root = DemoPage(grpc_port=lambda: self.grpc).add_to if settings.demo_page else lead_to_docs
+        self._page = DemoPage()
+        root = self._page.add_to if settings.demo_page else lead_to_docs
         self._rest = self._http_server(
             RestApi(classifier, readiness, calls, body, access, root=root).app,
             tls.rest_context() if tls else None,
@@ -71,6 +72,7 @@ class Ports:
         metrics_host = settings.metrics_host or settings.host
         self.http = self._rest.bind(settings.host, settings.http_port, "REST")
         self.grpc = bind(self._grpc, settings.host, settings.grpc_port, tls.grpc_credentials() if tls else None)
+        self._page.grpc_port = self.grpc
         self.metrics = self._metrics.bind(metrics_host, settings.metrics_port, "metrics")
         self._warn(metrics_host)
 

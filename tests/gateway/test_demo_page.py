@@ -20,7 +20,7 @@ TRAINED = Path(__file__).parents[2] / "model_store" / "swin_digits" / "samples"
 
 @pytest.fixture
 async def browser(served: Gateway) -> AsyncIterator[httpx.AsyncClient]:
-    async with served.rest(served.rest_app(DemoPage(grpc_port=lambda: 4711).add_to)) as client:
+    async with served.rest(served.rest_app(DemoPage(grpc_port=4711).add_to)) as client:
         yield client
 
 
