@@ -22,7 +22,7 @@ FUZZERS := 5
 
 .PHONY: help setup demo serve test test-full gpu lint format typecheck check proto proto-check lock sbom audit train load \
 	bench-crosscheck bench-decode bench-gateway bench-gpu bench-memory bench-model bench-overload bench-pipeline bench-serve \
-	bench-start rolling soak fuzz dashboard manifests ray wheel image clean
+	bench-start rolling soak fuzz dashboard pictures manifests ray wheel image clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -170,6 +170,9 @@ rolling: .venv/.dev  ## restart two services behind HAProxy in turn, under load:
 
 soak: .venv/.dev  ## make soak MINUTES=30: memory, descriptors, threads and p99 over time
 	@$(BIN)/python loadtests/soak.py --minutes $(or $(MINUTES),30)
+
+pictures: .venv/.dev  ## take the demo page's pictures in docs/images anew; needs chromium
+	@$(BIN)/python -m tests.e2e.page_pictures
 
 dashboard: .venv/.dev  ## rewrite deploy/grafana/swinserve.json from panels.py
 	@$(BIN)/python deploy/grafana/dashboard.py
