@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
 from typing import Any
 from unittest.mock import Mock
 
@@ -35,12 +34,23 @@ def text() -> str:
     return page("REST", "the gateway's OpenAPI document", INTRO, *operations, "## Schemas", *schemas)
 
 
-def _alike(paths: Json) -> Iterator[tuple[list[str], Json]]:
+def _alike(paths: Json) -> list[tuple[list[str], Json]]:
     """Operations that differ in nothing but their path, with all of their paths."""
-    every = [(f"{method.upper()} {path}", each) for path, methods in paths.items() for method, each in methods.items()]
-    for _, group in groupby(every, lambda each: {key: _shared(key, each[1][key]) for key in each[1].keys() - OWN}):
-        operations = list(group)
-        yield [name for name, _ in operations], operations[0][1]
+    groups: list[tuple[list[str], Json]] = []
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            name = f"{method.upper()} {path}"
+            same = next((names for names, each in groups if _said(each) == _said(operation)), None)
+            if same is None:
+                groups.append(([name], operation))
+            else:
+                same.append(name)
+    return groups
+
+
+def _said(operation: Json) -> Json:
+    """What is said of an operation, but for its path."""
+    return {key: _shared(key, value) for key, value in operation.items() if key not in OWN}
 
 
 def _shared(key: str, value: Any) -> Any:
