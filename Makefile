@@ -107,7 +107,7 @@ proto-check: .venv-proto/.done
 	@PATH="$(CURDIR)/.venv-proto/bin:$$PATH" .venv-proto/bin/python proto/generate.py --check
 
 docs: .venv-docs/.done  ## the documentation as a site in build/docs; a link that leads nowhere fails
-	@.venv-docs/bin/sphinx-build -W --keep-going --quiet docs build/docs
+	@.venv-docs/bin/sphinx-build --fail-on-warning --keep-going --fresh-env --write-all --quiet docs build/docs
 	@echo "open build/docs/index.html"
 
 reference: .venv/.dev .venv-proto/.done  ## rewrite docs/reference/{grpc,rest,settings,cli}.md from what they describe

@@ -15,7 +15,14 @@ FETCHED = re.compile(r"""<(?:script|img|iframe)[^>]+src=["'](\w+:)?//|<link[^>]+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
-    command = [ROOT / ".venv-docs" / "bin" / "sphinx-build", "-W", "--keep-going", "--quiet", ROOT / "docs", folder]
+    command = [
+        ROOT / ".venv-docs" / "bin" / "sphinx-build",
+        "--fail-on-warning",
+        "--keep-going",
+        "--quiet",
+        ROOT / "docs",
+        folder,
+    ]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return folder
