@@ -43,7 +43,7 @@ def _described() -> list[FileDescriptorProto]:
     """The public files as protoc reads them, comments included."""
     names = sorted(str(path.relative_to(PROTO)) for path in (PROTO / PUBLIC).glob("*.proto"))
     with tempfile.NamedTemporaryFile() as output:
-        command = [PROTOC, "-m", "grpc_tools.protoc", f"-I{PROTO}", "--include_source_info"]
+        command = [str(PROTOC), "-m", "grpc_tools.protoc", f"-I{PROTO}", "--include_source_info"]
         subprocess.run([*command, f"--descriptor_set_out={output.name}", *names], check=True)
         return list(FileDescriptorSet.FromString(Path(output.name).read_bytes()).file)
 
