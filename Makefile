@@ -74,7 +74,7 @@ demo: $(MODEL)  ## start the service, classify real images over gRPC and REST, s
 	@$(BIN)/python deploy/demo.py
 
 serve: $(MODEL)  ## start the service on the default model and stay (SWINSERVE_* variables apply)
-	@$(BIN)/swinserve serve --model-store model_store
+	@SWINSERVE_MODELS=$${SWINSERVE_MODELS-swin_digits} $(BIN)/swinserve serve --model-store model_store
 
 test: .venv/.dev .venv-proto/.done .venv-audit/.done .venv-triton/.done .venv-docs/.done  ## what CI runs: lint, types, contracts, unit and e2e tests with coverage
 	@$(MAKE) --no-print-directory check

@@ -17,6 +17,7 @@ from swin_gateway.archive import Archive
 
 # What TorchServe calls info is for us to debug with: a line for each model, worker and connection.
 LOG4J_LEVELS = {"debug": "info", "info": "warn", "warning": "warn", "error": "error"}
+# Netty warns of each connection that a unix socket has no SO_LINGER.
 # TorchServe's default configuration writes every event three times, to files that grow to gigabytes (TORCHSERVE §1.3).
 LOG4J = """<?xml version="1.0" encoding="UTF-8"?>
 <Configuration status="error">
@@ -25,6 +26,7 @@ LOG4J = """<?xml version="1.0" encoding="UTF-8"?>
     <Logger name="ACCESS_LOG" level="off"/><Logger name="TS_METRICS" level="off"/>
     <Logger name="MODEL_METRICS" level="off"/><Logger name="org.apache" level="off"/>
     <Logger name="MODEL_LOG" level="info"/>
+    <Logger name="io.netty.bootstrap" level="error"/>
     <Root level="LEVEL"><AppenderRef ref="out"/></Root>
   </Loggers>
 </Configuration>

@@ -66,7 +66,8 @@ def run(folder: Path, images: Images) -> Record:
     try:
         ended = subprocess.run(command, env={**os.environ, **WORKER_ENVIRONMENT}, check=False)  # noqa: S603
     except KeyboardInterrupt:
-        raise BuildRefused("interrupted while tuning: nothing was written") from None
+        table.console().print("interrupted while tuning: nothing was written")
+        raise
     if ended.returncode == _REFUSED:
         raise BuildRefused("no backend serves this model; the lines above say why")
     if ended.returncode:
