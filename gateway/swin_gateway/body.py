@@ -16,6 +16,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
+from swin_gateway import large_work
 from swin_gateway.errors import Cancelled, InvalidRequest, Overloaded, ServingError, TooLarge
 
 # A refused body is read on and thrown away, so that clients who send first and listen later hear the refusal instead of
@@ -80,7 +81,7 @@ class BodyReader:
                 raise Cancelled(GONE) from None
         content = await self.content(request, take)
         if media_type == "application/json":
-            return self._from_json(content)
+            return await large_work.done(len(content), self._from_json, content)
         return [content]
 
     async def content(self, request: Request, take: Take = take_all) -> bytes:

@@ -134,6 +134,8 @@ def _listed(tensor: InferInputJson) -> bytes | list[bytes]:
     values: list[Any] = tensor.data or []
     try:
         while values and isinstance(values[0], list):
+            if not all(isinstance(each, list) for each in values):  # texts and objects can be gone through as well
+                raise TypeError
             values = list(chain.from_iterable(values))
         if tensor.datatype == IMAGE.datatype:
             return [base64.b64decode(value, validate=True) for value in values]
