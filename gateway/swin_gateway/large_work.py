@@ -1,4 +1,4 @@
-"""Work that takes as long as what it is done on is large: in a thread where that is long, so that others are answered."""
+"""Work that takes as long as what it is done on is large: in a thread where that is long, for the sake of others."""
 
 from __future__ import annotations
 
