@@ -20,9 +20,9 @@ FUZZ := tests/fuzz tests/e2e/test_fuzz.py
 # Fuzzers that share the time.
 FUZZERS := 5
 
-.PHONY: help setup demo serve test test-full gpu lint format typecheck check proto proto-check lock sbom audit train load \
-	bench-crosscheck bench-decode bench-gateway bench-gpu bench-memory bench-model bench-overload bench-pipeline bench-serve \
-	bench-start rolling soak fuzz dashboard manifests ray wheel image clean
+.PHONY: help setup demo serve test test-full gpu lint format typecheck check proto proto-check docs reference lock sbom audit \
+	train load bench-crosscheck bench-decode bench-gateway bench-gpu bench-memory bench-model bench-overload bench-pipeline bench-serve \
+	bench-start rolling soak fuzz dashboard pictures manifests ray wheel image clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,19 +50,10 @@ $(BIN)/python: | $(UV)
 	@$(OURSELVES)
 	@touch $@ .venv/.serve
 
-.venv-proto/.done: requirements/proto.txt | $(UV)
-	@$(UV) venv --quiet --python $(PYTHON) --clear .venv-proto
-	@$(UV) pip install --quiet --python .venv-proto/bin/python --require-hashes -r requirements/proto.txt
-	@touch $@
-
-.venv-triton/.done: requirements/triton.txt | $(UV)
-	@$(UV) venv --quiet --python $(PYTHON) --clear .venv-triton
-	@$(UV) pip install --quiet --python .venv-triton/bin/python --require-hashes -r requirements/triton.txt
-	@touch $@
-
-.venv-audit/.done: requirements/audit.txt | $(UV)
-	@$(UV) venv --quiet --python $(PYTHON) --clear .venv-audit
-	@$(UV) pip install --quiet --python .venv-audit/bin/python --require-hashes -r requirements/audit.txt
+# Environments of their own, beside the service's.
+.venv-audit/.done .venv-docs/.done .venv-proto/.done .venv-triton/.done: .venv-%/.done: requirements/%.txt | $(UV)
+	@$(UV) venv --quiet --python $(PYTHON) --clear .venv-$*
+	@$(UV) pip install --quiet --python .venv-$*/bin/python --require-hashes -r requirements/$*.txt
 	@touch $@
 
 .venv-ray/.done: requirements/serve.txt deploy/ray/requirements.txt | $(UV)
@@ -85,11 +76,11 @@ demo: $(MODEL)  ## start the service, classify real images over gRPC and REST, s
 serve: $(MODEL)  ## start the service on the default model and stay (SWINSERVE_* variables apply)
 	@$(BIN)/swinserve serve --model-store model_store
 
-test: .venv/.dev .venv-proto/.done .venv-audit/.done .venv-triton/.done  ## what CI runs: lint, types, contracts, unit and e2e tests with coverage
+test: .venv/.dev .venv-proto/.done .venv-audit/.done .venv-triton/.done .venv-docs/.done  ## what CI runs: lint, types, contracts, unit and e2e tests with coverage
 	@$(MAKE) --no-print-directory check
 	@$(BIN)/python -m pytest $(BESIDE) --cov --cov-report=term -m "not gpu and not slow"
 
-test-full: .venv/.dev .venv-proto/.done .venv-audit/.done .venv-triton/.done check  ## the same and the minutes-long tests
+test-full: .venv/.dev .venv-proto/.done .venv-audit/.done .venv-triton/.done .venv-docs/.done check  ## the same and the minutes-long tests
 	@$(BIN)/python -m pytest $(BESIDE) --cov --cov-report=term -m "not gpu"
 
 gpu: .venv/.dev  ## everything that needs a CUDA device
@@ -115,6 +106,13 @@ proto: .venv-proto/.done  ## regenerate the committed stubs
 proto-check: .venv-proto/.done
 	@PATH="$(CURDIR)/.venv-proto/bin:$$PATH" .venv-proto/bin/python proto/generate.py --check
 
+docs: .venv-docs/.done  ## the documentation as a site in build/docs; a link that leads nowhere fails
+	@.venv-docs/bin/sphinx-build --fail-on-warning --keep-going --fresh-env --write-all --quiet docs build/docs
+	@echo "open build/docs/index.html"
+
+reference: .venv/.dev .venv-proto/.done  ## rewrite docs/reference/{grpc,rest,settings,cli}.md from what they describe
+	@$(BIN)/python docs/generate
+
 lock: $(UV)  ## resolve the dependencies anew into requirements/*.txt
 	@compile() { $(UV) pip compile "$$@" --quiet --no-header --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --upgrade; }; \
@@ -122,6 +120,7 @@ lock: $(UV)  ## resolve the dependencies anew into requirements/*.txt
 	compile requirements/proto.in -o requirements/proto.txt; \
 	compile requirements/audit.in -o requirements/audit.txt; \
 	compile requirements/triton.in -o requirements/triton.txt; \
+	compile requirements/docs.in -o requirements/docs.txt; \
 	compile pyproject.toml requirements/build.in --extra serve -c requirements/constraints.in \
 		-o requirements/serve.txt; \
 	compile pyproject.toml requirements/build.in --extra serve --extra openvino --extra load --extra bench \
@@ -171,6 +170,9 @@ rolling: .venv/.dev  ## restart two services behind HAProxy in turn, under load:
 soak: .venv/.dev  ## make soak MINUTES=30: memory, descriptors, threads and p99 over time
 	@$(BIN)/python loadtests/soak.py --minutes $(or $(MINUTES),30)
 
+pictures: .venv/.dev  ## take the demo page's pictures in docs/images anew; needs chromium
+	@$(BIN)/python -m tests.e2e.page_pictures
+
 dashboard: .venv/.dev  ## rewrite deploy/grafana/swinserve.json from panels.py
 	@$(BIN)/python deploy/grafana/dashboard.py
 
@@ -203,4 +205,4 @@ image:  ## the container image, by docker or buildah; TARGET=cuda BASE_IMAGE=…
 	@bash deploy/docker/build.sh
 
 clean:  ## remove what was installed and built
-	@rm -rf .venv .venv-tools .venv-proto .venv-audit .venv-triton .venv-ray dist out $(MODEL)
+	@rm -rf .venv .venv-tools .venv-proto .venv-audit .venv-triton .venv-docs .venv-ray dist build out $(MODEL)

@@ -53,6 +53,7 @@ def test_the_wheel_carries_the_default_model_and_the_plain_install_needs_no_torc
         metadata = archive.read(next(name for name in names if name.endswith("/METADATA"))).decode()
     assert "swin_handler/build/swin_digits/model.safetensors" in names
     assert {"swin_proto/v1/classifier_pb2.pyi", "swinserve/py.typed"} <= names
+    assert {"swin_gateway/page/index.html", "swin_gateway/page/files/page.js"} <= names
     assert wheel.stat().st_size < 3_000_000
     plain = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
     assert {re.split(r"[ >=<;]", line.removeprefix("Requires-Dist: "))[0] for line in plain} == {

@@ -135,6 +135,9 @@ def _model(model: pb.Model) -> Model:
         activation_map_height=model.activation_map_height,
         activation_map_width=model.activation_map_width,
         backend_timings=tuple(map(_backend_timing, model.backend_timings)),
+        preprocessing=model.preprocessing,
+        accuracy=model.accuracy,
+        licence=model.licence,
     )
 
 

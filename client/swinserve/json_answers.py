@@ -53,6 +53,9 @@ def model(body: Mapping[str, Any]) -> Model:
         activation_map_height=int(body["activation_map_height"]),
         activation_map_width=int(body["activation_map_width"]),
         backend_timings=tuple(map(_backend_timing, body["backend_timings"])),
+        preprocessing=str(body["preprocessing"]),
+        accuracy=str(body["accuracy"]),
+        licence=str(body["licence"]),
     )
 
 

@@ -116,6 +116,9 @@ class Model:
 
     `backend_reason` says in words why this backend serves, "" until a worker has answered; `backend_timings` what was
     timed when the archive was built, if anything was.
+
+    `preprocessing` says in words how an image becomes the input, `accuracy` what top-1 is published of these weights,
+    `licence` what theirs is; "" where nothing is known.
     """
 
     name: str
@@ -137,3 +140,6 @@ class Model:
     activation_map_height: int
     activation_map_width: int
     backend_timings: tuple[BackendTiming, ...]
+    preprocessing: str
+    accuracy: str
+    licence: str

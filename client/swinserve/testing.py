@@ -36,6 +36,9 @@ MODEL = Model(
     activation_map_height=0,
     activation_map_width=0,
     backend_timings=(),
+    preprocessing="",
+    accuracy="",
+    licence="",
 )
 """What is served unless a test says otherwise; `dataclasses.replace` makes others of it."""
 

@@ -1,4 +1,4 @@
-"""A model archive (.mar) on disk -> `Archive`: its manifest, labels and checksum, read without torch.
+"""A model archive (.mar) on disk -> `Archive`: its manifest, labels, card and checksum, read without torch.
 
 The builder (swin_handler.build) writes what is read here; docs/reference/model-archive.md describes it.
 """
@@ -10,7 +10,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Annotated, Self
 
@@ -22,6 +22,7 @@ from swin_gateway.errors import StartError
 from swin_proto import CONTRACT_VERSION
 
 SCHEMA_VERSION = 3
+CARD = "card.json"
 
 # What a file that is no archive of ours makes zipfile, json and our reading of them raise.
 BROKEN = (OSError, zipfile.BadZipFile, zlib.error, EOFError, LookupError, ValueError, TypeError, AttributeError)
@@ -70,11 +71,22 @@ class Manifest(BaseModel):
         return f"{self.name}@{self.version}"
 
 
+class Card(BaseModel):
+    """card.json inside an archive: what people want to know of a model and no program acts on. Empty: not known."""
+
+    model_config = ConfigDict(frozen=True)
+
+    preprocessing: str = ""
+    accuracy: str = ""
+    licence: str = ""
+
+
 @dataclass(frozen=True)
 class Archive:
     path: Path
     manifest: Manifest
     labels: tuple[str, ...]
+    card: Card = field(default_factory=Card)
 
     @property
     def identity(self) -> str:
@@ -93,6 +105,7 @@ def read_archive(path: Path) -> Archive:
             _check_versions(path, versions)
             manifest = Manifest.model_validate(versions)
             labels = tuple(json.loads(archive.read("labels.json")))
+            card = _card(archive)
             with archive.open("model.safetensors") as weights:
                 digest = _sha256(weights)
     except FileNotFoundError:
@@ -104,7 +117,12 @@ def read_archive(path: Path) -> Archive:
         raise StartError(f"{path}: the weights do not match their SHA-256 in the manifest; build it again")
     if len(labels) != manifest.num_classes:
         raise StartError(f"{path}: {len(labels)} labels for {manifest.num_classes} classes; build it again")
-    return Archive(path, manifest, labels)
+    return Archive(path, manifest, labels, card)
+
+
+def _card(archive: zipfile.ZipFile) -> Card:
+    """Archives of earlier builders have none."""
+    return Card.model_validate_json(archive.read(CARD)) if CARD in archive.namelist() else Card()
 
 
 def _first(invalid: ValidationError) -> str:

@@ -42,8 +42,10 @@ def _options(command: click.Command) -> click.Command:
     """One flag per field of the settings, so that all that can be set is in --help; secrets are named in EPILOG."""
     for name, field in ServeSettings.model_fields.items():
         if name != "models" and name not in SECRETS:
-            flag = f"--{name.replace('_', '-')}"
-            command.params.append(click.Option([flag], metavar=_metavar(name, field), help=_help(name, field)))
+            flag, switch = name.replace("_", "-"), field.annotation is bool
+            form = f"--{flag}/--no-{flag}" if switch else f"--{flag}"
+            metavar = None if switch else _metavar(name, field)
+            command.params.append(click.Option([form], default=None, metavar=metavar, help=_help(name, field)))
     return command
 
 

@@ -89,6 +89,7 @@ class ServedModel:
     def __init__(self, archive: Archive, *, queue_size: int, metrics: ModelMetrics) -> None:
         self.manifest = archive.manifest
         self.labels = archive.labels
+        self.card = archive.card
         self.metrics = metrics
         self.workers = WorkerHealth()
         self.backend = ""
@@ -167,6 +168,9 @@ class ServedModel:
             activation_map_height=map_height,
             activation_map_width=map_width,
             backend_timings=backend.timings(self.manifest.engine, note=self.note),
+            preprocessing=self.card.preprocessing,
+            accuracy=self.card.accuracy,
+            licence=self.card.licence,
         )
 
 

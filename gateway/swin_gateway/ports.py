@@ -14,6 +14,7 @@ from swin_gateway.body import BodyReader
 from swin_gateway.calls import Calls
 from swin_gateway.classifier import Classifier
 from swin_gateway.connection_limits import ConnectionLimits
+from swin_gateway.demo_page import DemoPage
 from swin_gateway.grpc_limits import server_options
 from swin_gateway.grpc_server import bind, grpc_server
 from swin_gateway.guards import Guards
@@ -24,6 +25,7 @@ from swin_gateway.probes import Probes
 from swin_gateway.readiness import Readiness
 from swin_gateway.rest_api import RestApi
 from swin_gateway.rest_connection import protocol
+from swin_gateway.rest_docs import lead_to_docs
 from swin_gateway.settings import ServeSettings
 
 log = structlog.get_logger("ports")
@@ -48,8 +50,10 @@ class Ports:
         self._guards = guards
         access, tls = guards.access, guards.tls
         body = BodyReader(max_bytes=settings.max_request_bytes, max_images=settings.max_images)
+        self._page = DemoPage()
+        root = self._page.add_to if settings.demo_page else lead_to_docs
         self._rest = self._http_server(
-            RestApi(classifier, readiness, calls, body, access).app,
+            RestApi(classifier, readiness, calls, body, access, root=root).app,
             tls.rest_context() if tls else None,
             metrics.connection_closed,
         )
@@ -68,6 +72,7 @@ class Ports:
         metrics_host = settings.metrics_host or settings.host
         self.http = self._rest.bind(settings.host, settings.http_port, "REST")
         self.grpc = bind(self._grpc, settings.host, settings.grpc_port, tls.grpc_credentials() if tls else None)
+        self._page.grpc_port = self.grpc
         self.metrics = self._metrics.bind(metrics_host, settings.metrics_port, "metrics")
         self._warn(metrics_host)
 

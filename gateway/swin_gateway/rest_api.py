@@ -5,13 +5,13 @@ OpenAPI is at /openapi.json, its page at /docs with assets of our own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, RedirectResponse, Response
+from fastapi.responses import JSONResponse, Response
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
@@ -25,7 +25,7 @@ from swin_gateway.predictions_api import PredictionsApi
 from swin_gateway.probes import Probes
 from swin_gateway.readiness import Readiness
 from swin_gateway.rest_dialect import OURS, WrongMethod, dialect_of, error_response
-from swin_gateway.rest_docs import docs
+from swin_gateway.rest_docs import docs, lead_to_docs
 from swin_gateway.rest_frame import RestFrame
 from swin_gateway.rest_json import (
     ClassifyJson,
@@ -46,8 +46,16 @@ class RestApi:
     """The FastAPI application around one `Classifier`."""
 
     def __init__(
-        self, classifier: Classifier, readiness: Readiness, calls: Calls, body: BodyReader, access: Access = OPEN
+        self,
+        classifier: Classifier,
+        readiness: Readiness,
+        calls: Calls,
+        body: BodyReader,
+        access: Access = OPEN,
+        *,
+        root: Callable[[FastAPI], None] = lead_to_docs,
     ) -> None:
+        """root: adds what is at /"""
         self._classifier = classifier
         self._probes = Probes(readiness, classifier.models)
         self._body = body
@@ -61,6 +69,7 @@ class RestApi:
         self.app.include_router(self._router())
         self.app.include_router(OipRest(classifier, readiness, body).router())
         self.app.include_router(PredictionsApi(classifier, readiness, body).router())
+        root(self.app)
         with_bearer(self.app)
         self.app.add_exception_handler(ServingError, _serving_error)
         self.app.add_exception_handler(RequestValidationError, _validation_error)
@@ -84,7 +93,6 @@ class RestApi:
         probe: dict[str, Any] = {"response_model": StateJson, "tags": ["health"], "openapi_extra": UNGUARDED}
         router.get("/livez", **probe)(self._probes.livez)
         router.get("/readyz", responses={503: {"model": StateJson}}, **probe)(self._probes.readyz)
-        router.get("/", include_in_schema=False)(self.root)
         router.get("/docs", include_in_schema=False)(docs)
         return router
 
@@ -117,9 +125,6 @@ class RestApi:
     async def model_version(self, request: Request, model: str, version: str) -> JSONResponse:
         """One model version."""
         return self._model(request, model, version)
-
-    async def root(self) -> RedirectResponse:
-        return RedirectResponse("docs")
 
     def _model(self, request: Request, name: str, version: str) -> JSONResponse:
         call = served(request)

@@ -6,12 +6,17 @@ import base64
 import hashlib
 import re
 
-from fastapi import Request
+from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 ASSETS = "static-offline-docs"  # where fastapi-offline mounts them
 SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
+
+
+def lead_to_docs(app: FastAPI) -> None:
+    """From /, where there is no demo page."""
+    app.add_api_route("/", lambda: RedirectResponse("docs"), include_in_schema=False)
 
 
 async def docs(_: Request) -> HTMLResponse:

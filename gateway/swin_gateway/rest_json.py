@@ -119,6 +119,9 @@ class ModelJson(BaseModel):
     activation_map_height: int = Field(description="0 if it has no class activation map to give")
     activation_map_width: int
     backend_timings: list[BackendTimingJson] = Field(description="empty if nothing was timed")
+    preprocessing: str = Field(description="how an image becomes the model's input, for a person")
+    accuracy: str = Field(description="top-1 that is published of these weights, and by whom; empty if none is")
+    licence: str = Field(description="of the weights, as who published them says; empty if nobody did")
 
 
 class ModelsJson(BaseModel):

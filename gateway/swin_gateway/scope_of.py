@@ -1,6 +1,7 @@
 """What a call asks for, over either protocol -> the scope that its token must have; None for what is open to all.
 
-Only probes are open: kubelets and load balancers bring no token. What is not named here needs the most, so that what
+Only probes and the demo page are open: kubelets, load balancers and browsers that open a page bring no token (what the
+page asks for needs the one that is typed into it). What is not named here needs the most, so that what
 comes later is closed until somebody decides.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 from swin_gateway.tokens import Scope
 
 PROBES = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/ping"})
+PAGE, PAGE_FILES = "/", "/page/"
 HEALTH = "/grpc.health.v1.Health/"
 OIP = "/inference.GRPCInferenceService/"
 GRPC_PROBES = frozenset(OIP + name for name in ("ServerLive", "ServerReady"))
@@ -23,9 +25,10 @@ REFLECTION = "/grpc.reflection."
 
 def rest(method: str, path: str) -> Scope | None:
     """Reading is metadata, the API's description and its page included; the rest asks for work."""
-    if path in PROBES:
+    reading = method in ("GET", "HEAD")
+    if path in PROBES or (reading and (path == PAGE or path.startswith(PAGE_FILES))):
         return None
-    return "metadata" if method in ("GET", "HEAD") else "classify"
+    return "metadata" if reading else "classify"
 
 
 def grpc(method: str) -> Scope | None:

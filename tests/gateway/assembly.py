@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc.aio
 import httpx
+from fastapi import FastAPI
 
 from swin_gateway.access import OPEN, Access
 from swin_gateway.archive import Archive
@@ -29,6 +30,7 @@ from swin_gateway.options import Options
 from swin_gateway.pending_bytes import PendingBytes
 from swin_gateway.readiness import Readiness
 from swin_gateway.rest_api import RestApi
+from swin_gateway.rest_docs import lead_to_docs
 from swin_gateway.stream_limits import StreamLimits
 from swin_gateway.tracing import Tracing
 from swin_proto import CONTRACT_VERSION
@@ -140,9 +142,11 @@ class Gateway:
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
             yield client
 
-    def rest_app(self, *, max_request_bytes: int = MAX_REQUEST_BYTES) -> Any:
+    def rest_app(
+        self, root: Callable[[FastAPI], None] = lead_to_docs, *, max_request_bytes: int = MAX_REQUEST_BYTES
+    ) -> Any:
         body = BodyReader(max_bytes=max_request_bytes, max_images=MAX_IMAGES)
-        return RestApi(self.classifier, self.readiness, self.calls, body, self.access).app
+        return RestApi(self.classifier, self.readiness, self.calls, body, self.access, root=root).app
 
     @asynccontextmanager
     async def grpc(self) -> AsyncIterator[grpc.aio.Channel]:

@@ -26,6 +26,13 @@ def test_an_archive_says_what_was_written_into_it(tmp_path: Path) -> None:
     assert archive.path == tmp_path / "a.mar"
 
 
+def test_an_archive_s_card_says_what_people_want_to_know_and_an_earlier_one_has_none(tmp_path: Path) -> None:
+    facts = {"preprocessing": "short side to 32", "accuracy": "99 %", "licence": "apache-2.0"}
+    card = {"card.json": json.dumps(facts).encode()}
+    assert read_archive(write_archive(tmp_path / "a.mar", members=card)).card.model_dump() == facts
+    assert set(read_archive(write_archive(tmp_path / "b.mar")).card.model_dump().values()) == {""}
+
+
 def test_the_tuning_record_is_read_as_the_builder_writes_it(tmp_path: Path) -> None:
     written = tuning.Record(
         machine=tuning.Machine(device="cpu", hardware="avx512_bf16", torch="2.11.0", threads=2),

@@ -28,7 +28,7 @@ def test_the_archive_holds_what_the_reference_page_says(tiny_archive: Path) -> N
     with zipfile.ZipFile(tiny_archive) as mar:
         assert set(mar.namelist()) == runtime | {
             "MAR-INF/MANIFEST.json", "config.json", "labels.json", "model-config.yaml", "model.safetensors",
-            "swinserve.json", "swinserve_entry.py", "engine/probe.safetensors",
+            "card.json", "swinserve.json", "swinserve_entry.py", "engine/probe.safetensors",
         }  # fmt: skip
         assert {info.compress_type for info in mar.infolist()} == {zipfile.ZIP_STORED}
     assert tiny_archive.name == "tiny-1.0.mar"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -124,6 +126,30 @@ def test_a_checkpoint_is_found_by_its_names() -> None:
     assert released.of_name("swin_tiny_patch4_window7_224") is None, "which weights is not said"
     assert released.of_file("") is None
     assert released.of_name(store.BUILT_IN) is CHECKPOINTS[0]
+
+
+def test_the_digits_figure_is_that_of_the_model_s_own_test() -> None:
+    metrics = json.loads((store.built_in_folder() / "metrics.json").read_text())
+    assert CHECKPOINTS[0].top1_digits == metrics["committed"]["test"]["accuracy"]["dark-on-light"]
+    assert f"of {metrics['split']['test']} held-out digits" in CHECKPOINTS[0].accuracy
+
+
+@pytest.mark.parametrize(
+    ("changes", "known"),
+    [
+        ({}, True),
+        ({"model_args": {"window_size": 7}}, True),
+        ({"model_args": {"window_size": 14}}, False),
+        ({"input_size": (3, 448, 448)}, False),
+        ({"classes": 0}, False),
+        ({"weights": "file swin_tiny_patch4_window7_224.ms_in1k"}, False),
+        ({"weights": "random"}, False),
+    ],
+)
+def test_published_figures_are_those_of_weights_served_unchanged(changes: dict[str, Any], known: bool) -> None:
+    name = "swin_tiny_patch4_window7_224.ms_in1k"
+    facts = {"weights": f"hub timm/{name}", "input_size": (3, 224, 224), "classes": 1000, "model_args": {}} | changes
+    assert released.of_weights(**facts) is (released.of_name(name) if known else None)
 
 
 GOOD = """

@@ -21,7 +21,6 @@ from swin_handler.build.classifier import Design
 from swin_handler.build.errors import BuildRefused
 from swin_handler.build.evaluation import Evaluation
 from swin_handler.build.released import Checkpoint
-from swin_handler.config import Manifest
 from swin_handler.models import multiply_adds
 from swin_handler.models.multiply_adds import Part
 from swin_handler.models.shunted import ShuntedTransformer
@@ -130,19 +129,15 @@ def _of_archive(archive: Built) -> About:
         archive.identity,
         _shapes(lambda: _architecture(config)),
         design,
-        checkpoint=_published(archive.manifest, design),
+        checkpoint=released.of_weights(
+            archive.manifest.weights,
+            input_size=archive.manifest.input_size,
+            classes=archive.manifest.num_classes,
+            model_args=design.model_args,
+        ),
         sources=(archive.manifest.weights,),
         archive=archive,
     )
-
-
-def _published(manifest: Manifest, design: Design) -> Checkpoint | None:
-    """What is published of these weights from the hub, unless they are served in another size or with another head."""
-    found = released.of_name(manifest.weights.removeprefix("hub timm/"))
-    if found is None or "window_size" in design.model_args:
-        return None
-    unchanged = ((3, found.input_size, found.input_size), found.classes) == (manifest.input_size, manifest.num_classes)
-    return found if unchanged else None
 
 
 def _about(name: str, module: nn.Module, design: Design, *, checkpoint: Checkpoint | None, **known: Any) -> About:

@@ -13,6 +13,7 @@ from swin_handler.build import table as tables
 from swin_handler.build import timings
 from swin_handler.build.about import About
 from swin_handler.build.built import Built
+from swin_handler.build.evaluation import normalisation
 from swin_handler.models.multiply_adds import Part, Windows
 
 _SHOWN_LABELS = 3
@@ -82,19 +83,15 @@ def _accuracy(about: About) -> Iterator[tuple[str, str]]:
     checkpoint = about.checkpoint
     if checkpoint is None:
         return
-    both = (("the authors", checkpoint.top1_official), ("timm's results", checkpoint.top1_timm))
-    known = [f"{top1} % ({whose})" for whose, top1 in both if top1 is not None]
-    if known:
-        yield "top-1", f"ImageNet-1k: {', '.join(known)}"
+    if checkpoint.accuracy:
+        yield "top-1", checkpoint.accuracy
     steps = checkpoint.trained_on.split("→")
     yield "trained on", " → ".join(f"ImageNet-{step[2:]}" if step.startswith("in") else step for step in steps)
 
 
 def _preprocessing(about: About) -> Iterator[tuple[str, str]]:
     yield "preprocessing", str(about.evaluation)
-    numbers = {key: " ".join(f"{number:.4g}" for number in about.data_config[key]) for key in ("mean", "std")}
-    crop_pct = f"crop_pct {about.data_config['crop_pct']:.4g}"
-    yield "", f"{crop_pct}, mean {numbers['mean']}, std {numbers['std']}"
+    yield "", f"crop_pct {about.data_config['crop_pct']:.4g}, {normalisation(about.data_config)}"
     for who, evaluation in about.others.items():
         yield f"  {who}", str(evaluation)
 

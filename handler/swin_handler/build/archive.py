@@ -24,6 +24,7 @@ import swin_handler
 from swin_handler import model
 from swin_handler.abilities import abilities
 from swin_handler.build import tuner
+from swin_handler.build.card import card
 from swin_handler.build.classifier import Classifier
 from swin_handler.build.errors import BuildRefused
 from swin_handler.build.tuner import NO_IMAGES, Images
@@ -34,6 +35,7 @@ from swin_handler.models import multiply_adds
 from swin_handler.tuning import UNTUNED
 
 ENTRY = "swinserve_entry.py"
+CARD = "card.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the zip format's first moment: the same input gives the same bytes
 _TOLERANCE = 1e-4
 """Relative L2 of a model and itself in an archive: above the rounding of folded constants, below any mistake."""
@@ -184,6 +186,7 @@ def _texts(classifier: Classifier, labels: Sequence[str], options: Options, mani
         "swinserve.json": _json(manifest.as_json()),
         model.CONFIG_FILE: _json(config),
         model.LABELS_FILE: _json(list(labels)),
+        CARD: _json(card(classifier)),
     }
 
 

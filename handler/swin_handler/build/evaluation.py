@@ -47,3 +47,8 @@ class Evaluation:
         if self.mode == "squash" and self.resized == self.crop:
             return ""
         return f", {'padded to' if self.mode == 'border' else 'middle'} {height}×{width}"
+
+
+def normalisation(data_config: Mapping[str, Any]) -> str:
+    """mean 0.485 0.456 0.406, std 0.229 0.224 0.225"""
+    return ", ".join(f"{key} {' '.join(f'{number:.4g}' for number in data_config[key])}" for key in ("mean", "std"))

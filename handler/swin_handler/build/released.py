@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -40,6 +40,16 @@ class Checkpoint:
     file: str = ""
     url: str = ""
     top1_official: float | None = None
+    top1_digits: float | None = None
+
+    @property
+    def accuracy(self) -> str:
+        """Top-1 with who measured it on what, for people; empty if none is published."""
+        if self.top1_digits is not None:
+            return f"{self.top1_digits} % of 450 held-out digits"
+        both = ((self.top1_official, "the authors"), (self.top1_timm, "timm's results"))
+        known = [f"{top1} % ({whose})" for top1, whose in both if top1 is not None]
+        return f"ImageNet-1k: {', '.join(known)}" if known else ""
 
     @property
     def name(self) -> str:
@@ -69,6 +79,22 @@ def of_name(name: str) -> Checkpoint | None:
 def of_file(name: str) -> Checkpoint | None:
     """The checkpoint whose official file has this name."""
     return next((checkpoint for checkpoint in checkpoints() if checkpoint.file and checkpoint.file == name), None)
+
+
+def of_weights(
+    weights: str, *, input_size: Sequence[int], classes: int, model_args: Mapping[str, Any]
+) -> Checkpoint | None:
+    """What is published of `weights` that came from the hub or with this package, unless they are served in another
+    size or with another head.
+
+    weights: where they come from, as a manifest says it. input_size: (channels, height, width)
+    """
+    found = of_name(weights.removeprefix("hub timm/").removeprefix("built-in "))
+    if found is None:
+        return None
+    published = (3, found.input_size, found.input_size), found.classes, found.window
+    served = tuple(input_size), classes, model_args.get("window_size", found.window)
+    return found if served == published else None
 
 
 def _checkpoint(values: Mapping[str, Any]) -> Checkpoint:

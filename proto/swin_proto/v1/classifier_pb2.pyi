@@ -171,7 +171,7 @@ class GetModelRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "versions", "ready", "architecture", "input_height", "input_width", "labels", "parameters", "multiply_adds", "dtype", "backend", "backend_reason", "batch_buckets", "weights", "embedding_size", "activation_map_height", "activation_map_width", "backend_timings")
+    __slots__ = ("name", "version", "versions", "ready", "architecture", "input_height", "input_width", "labels", "parameters", "multiply_adds", "dtype", "backend", "backend_reason", "batch_buckets", "weights", "embedding_size", "activation_map_height", "activation_map_width", "backend_timings", "preprocessing", "accuracy", "licence")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
@@ -191,6 +191,9 @@ class Model(_message.Message):
     ACTIVATION_MAP_HEIGHT_FIELD_NUMBER: _ClassVar[int]
     ACTIVATION_MAP_WIDTH_FIELD_NUMBER: _ClassVar[int]
     BACKEND_TIMINGS_FIELD_NUMBER: _ClassVar[int]
+    PREPROCESSING_FIELD_NUMBER: _ClassVar[int]
+    ACCURACY_FIELD_NUMBER: _ClassVar[int]
+    LICENCE_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     versions: _containers.RepeatedScalarFieldContainer[str]
@@ -210,7 +213,10 @@ class Model(_message.Message):
     activation_map_height: int
     activation_map_width: int
     backend_timings: _containers.RepeatedCompositeFieldContainer[BackendTiming]
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., versions: _Optional[_Iterable[str]] = ..., ready: bool = ..., architecture: _Optional[str] = ..., input_height: _Optional[int] = ..., input_width: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., parameters: _Optional[int] = ..., multiply_adds: _Optional[int] = ..., dtype: _Optional[str] = ..., backend: _Optional[str] = ..., backend_reason: _Optional[str] = ..., batch_buckets: _Optional[_Iterable[int]] = ..., weights: _Optional[str] = ..., embedding_size: _Optional[int] = ..., activation_map_height: _Optional[int] = ..., activation_map_width: _Optional[int] = ..., backend_timings: _Optional[_Iterable[_Union[BackendTiming, _Mapping]]] = ...) -> None: ...
+    preprocessing: str
+    accuracy: str
+    licence: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., versions: _Optional[_Iterable[str]] = ..., ready: bool = ..., architecture: _Optional[str] = ..., input_height: _Optional[int] = ..., input_width: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., parameters: _Optional[int] = ..., multiply_adds: _Optional[int] = ..., dtype: _Optional[str] = ..., backend: _Optional[str] = ..., backend_reason: _Optional[str] = ..., batch_buckets: _Optional[_Iterable[int]] = ..., weights: _Optional[str] = ..., embedding_size: _Optional[int] = ..., activation_map_height: _Optional[int] = ..., activation_map_width: _Optional[int] = ..., backend_timings: _Optional[_Iterable[_Union[BackendTiming, _Mapping]]] = ..., preprocessing: _Optional[str] = ..., accuracy: _Optional[str] = ..., licence: _Optional[str] = ...) -> None: ...
 
 class BackendTiming(_message.Message):
     __slots__ = ("backend", "batch_bucket", "best_seconds", "median_seconds", "relative_l2", "chosen")
