@@ -316,8 +316,8 @@ async def test_one_images_failure_at_the_worker_is_the_calls(served: Gateway) ->
 async def test_the_protocols_timeout_is_in_microseconds(served: Gateway) -> None:
     served.workers.gate.clear()
     async with served.rest() as client, served.grpc() as channel:
-        response = await client.post(INFER, json=listed(PNG, PNG, parameters={"timeout": 50_000}))
-        timeout = {"timeout": oip.InferParameter(int64_param=50_000)}
+        response = await client.post(INFER, json=listed(PNG, PNG, parameters={"timeout": 200_000}))
+        timeout = {"timeout": oip.InferParameter(int64_param=200_000)}
         error = await refused(GRPCInferenceServiceStub(channel).ModelInfer(message(PNG, PNG, parameters=timeout)))
     assert response.status_code == 504
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
