@@ -85,8 +85,10 @@ class Admission:
         seconds = self._seconds_until_answered(images, caller)
         if too_late(seconds, deadline):
             self._metrics.shed("deadline", images)
-            text = f"{self.waiting} images wait; this would take about {seconds:.1f} s"
-            raise DeadlineUnreachable(text, retry_after=retry_after)
+            wait = f"{self.waiting} images wait; this would take about {seconds:.2f} s"
+            raise DeadlineUnreachable(
+                wait if seconds else "the deadline leaves no time for this; allow more", retry_after=retry_after
+            )
         places = [Place(self, caller) for _ in range(images)]
         self._waiting.update(places)
         self._waiting_of[caller] += images

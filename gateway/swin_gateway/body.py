@@ -5,8 +5,6 @@ Nothing is kept beyond the cap, whatever Content-Length says.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
@@ -16,6 +14,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
+from swin_gateway import base64_text, large_work
 from swin_gateway.errors import Cancelled, InvalidRequest, Overloaded, ServingError, TooLarge
 
 # A refused body is read on and thrown away, so that clients who send first and listen later hear the refusal instead of
@@ -80,7 +79,7 @@ class BodyReader:
                 raise Cancelled(GONE) from None
         content = await self.content(request, take)
         if media_type == "application/json":
-            return self._from_json(content)
+            return await large_work.done(len(content), self._from_json, content)
         return [content]
 
     async def content(self, request: Request, take: Take = take_all) -> bytes:
@@ -146,8 +145,8 @@ class BodyReader:
             where = ".".join(map(str, first["loc"]))[:REPEATED] or "body"
             raise InvalidRequest(f'{where}: {first["msg"]}; send {{"images": [{{"content": "<base64>"}}]}}') from None
         try:
-            return [base64.b64decode(image.content, validate=True) for image in body.images]
-        except (binascii.Error, ValueError) as error:
+            return [base64_text.decoded(image.content) for image in body.images]
+        except ValueError as error:
             raise InvalidRequest(f"an image's content is no base64: {error}") from None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from swin_gateway.errors import ServingError
+from swin_gateway.errors import InvalidRequest, ServingError
 from swin_gateway.held import NOTHING, Held
 from swin_gateway.model import ServedModel
 from swin_gateway.options import Options
@@ -41,7 +41,9 @@ class Call:
             return
         for number, result in enumerate(results):
             if isinstance(result, ServingError):
-                raise result if len(self.images) == 1 else result.of_image(number)
+                # A deadline or a lost worker is no image's fault.
+                own = len(self.images) > 1 and isinstance(result, InvalidRequest)
+                raise result.of_image(number) if own else result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,6 +53,7 @@ class Classifier:
         streams: StreamLimits,
         *,
         max_images: int,
+        max_image_bytes: int,
         max_response_bytes: int,
         default_timeout: float,
         max_timeout: float,
@@ -66,6 +67,8 @@ class Classifier:
         """What the adapters hold of requests, from their first byte to their answer."""
         self.streams = streams
         self.max_images = max_images
+        self.max_image_bytes = max_image_bytes
+        """For who can tell an image's size before there is one; `check_image` holds them to it."""
         self._max_response_bytes = max_response_bytes
         self._default_timeout = default_timeout
         self._max_timeout = max_timeout

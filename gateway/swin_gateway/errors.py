@@ -12,6 +12,7 @@ The adapters render these and nothing else; DESIGN: one table, two renderings.
      ├── PermissionDenied      403  PERMISSION_DENIED
      ├── NotFound              404  NOT_FOUND
      │    └── ModelNotFound
+     │         └── ModelVersionNotFound
      ├── Overloaded            429  RESOURCE_EXHAUSTED   + retry_after
      │    └── DeadlineUnreachable
      ├── RateLimited           429  RESOURCE_EXHAUSTED   + retry_after
@@ -91,6 +92,10 @@ class NotFound(ServingError):
 
 class ModelNotFound(NotFound):
     reason = "MODEL_NOT_FOUND"
+
+
+class ModelVersionNotFound(ModelNotFound):
+    """Of a model that is served."""
 
 
 class Overloaded(ServingError):

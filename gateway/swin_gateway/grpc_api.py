@@ -16,11 +16,10 @@ from swin_gateway.call import Call
 from swin_gateway.calls import OK, Calls, Served
 from swin_gateway.classifier import Classifier
 from swin_gateway.errors import Draining, Overloaded, ServingError
-from swin_gateway.grpc_frame import ServicerContext, caller_of, headers_of, serving
+from swin_gateway.grpc_frame import ServicerContext, caller_of, grant_of, serving
 from swin_gateway.options import DEFAULT_TOP_K, Options
 from swin_gateway.pending_bytes import Holding
 from swin_gateway.result import image_result
-from swin_gateway.tokens import Scope
 from swin_proto.v1.classifier_pb2 import (
     DESCRIPTOR,
     ClassifyRequest,
@@ -60,7 +59,7 @@ class GrpcApi:
 
     async def _classify(self, data: bytes, context: Any) -> ClassifyResponse:
         async with serving(self._calls, "Classify", context) as served:
-            served.grant = self._grant(context, "classify")
+            served.grant = grant_of(context, self._access, "classify")
             with self._classifier.pending.holding(caller_of(context, served)) as holding:
                 holding.add(len(data))
                 served.response = await self._classifier.classify(self._call(data, holding, context, served))
@@ -78,9 +77,9 @@ class GrpcApi:
         self, request_iterator: AsyncIterator[bytes], context: Any
     ) -> AsyncIterator[ClassifyStreamResponse]:
         async with serving(self._calls, "ClassifyStream", context) as served:
-            served.grant = self._grant(context, "classify")
+            served.grant = grant_of(context, self._access, "classify")
             # Asked for each image again: a stream may outlive its token.
-            stream = ImageStream(self._classifier, context, served, lambda: self._grant(context, "classify"))
+            stream = ImageStream(self._classifier, context, served, lambda: grant_of(context, self._access, "classify"))
             reader = asyncio.create_task(stream.read(request_iterator))
             try:
                 async for answer in stream.answers():
@@ -93,7 +92,7 @@ class GrpcApi:
 
     async def _list_models(self, data: bytes, context: Any) -> ListModelsResponse:
         async with serving(self._calls, "ListModels", context) as served:
-            served.grant = self._grant(context, "metadata")
+            served.grant = grant_of(context, self._access, "metadata")
             grpc_messages.read(ListModelsRequest, data)
             models = self._classifier.models
             return ListModelsResponse(models=[models.describe(model.name, model.version) for model in models])
@@ -101,15 +100,11 @@ class GrpcApi:
 
     async def _get_model(self, data: bytes, context: Any) -> Model:
         async with serving(self._calls, "GetModel", context) as served:
-            served.grant = self._grant(context, "metadata")
+            served.grant = grant_of(context, self._access, "metadata")
             request = grpc_messages.read(GetModelRequest, data)
             served.by(self._classifier.models.find(request.model, request.version))
             return self._classifier.models.describe(request.model, request.version)
         raise AssertionError("abort raises")
-
-    def _grant(self, context: ServicerContext, scope: Scope) -> Grant:
-        """Whose call this is; GrpcAccess has let it in."""
-        return self._access.admit(headers_of(context).get("authorization"), scope)
 
 
 class ImageStream:

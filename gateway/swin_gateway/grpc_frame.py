@@ -9,10 +9,12 @@ from typing import Any, Protocol
 import grpc
 
 from swin_gateway import caller
+from swin_gateway.access import Access, Grant
 from swin_gateway.calls import Calls, Served
 from swin_gateway.errors import DeadlineExceeded
 from swin_gateway.grpc_status import abort
 from swin_gateway.request_id import REQUEST_ID, request_id_from
+from swin_gateway.tokens import Scope
 
 
 class ServicerContext(Protocol):
@@ -29,6 +31,11 @@ class ServicerContext(Protocol):
 def headers_of(context: ServicerContext) -> Mapping[str, Any]:
     """Names in lower case."""
     return dict(context.invocation_metadata())
+
+
+def grant_of(context: ServicerContext, access: Access, scope: Scope) -> Grant:
+    """Whose call this is; GrpcAccess has let it in."""
+    return access.admit(headers_of(context).get("authorization"), scope)
 
 
 def caller_of(context: ServicerContext, served: Served) -> str:

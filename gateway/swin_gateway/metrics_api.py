@@ -38,7 +38,7 @@ class MetricsApi:
         except ServingError as error:
             with self._calls.serving("rest", request_id, "Metrics") as served:
                 served.failed(error)
-            response = error_response(error, request_id, request.url.path)
+            response = error_response(error, request_id, scope["path"])
         response.headers[REQUEST_ID] = request_id
         response.raw_headers += security_headers(response.raw_headers, scheme=request.url.scheme)
         await response(scope, receive, send)

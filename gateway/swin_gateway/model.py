@@ -13,7 +13,7 @@ import structlog
 from swin_gateway import backend
 from swin_gateway.admission import Admission
 from swin_gateway.archive import Archive
-from swin_gateway.errors import ModelNotFound, TooLarge
+from swin_gateway.errors import ModelNotFound, ModelVersionNotFound, TooLarge
 from swin_gateway.metrics import ModelMetrics
 from swin_gateway.options import Options
 from swin_proto.v1 import classifier_pb2
@@ -192,7 +192,9 @@ class Models:
         served = ", ".join(f"{model.name}@{model.version}" for model in self._models)
         asked = f"{wanted}@{version}" if version else wanted
         asked = asked if len(asked) <= 100 else f"{asked[:100]}…"  # gRPC's status has room for 8 KB
-        raise ModelNotFound(f"no model {asked!r} is served here; served: {served}")
+        known = any(model.name == wanted for model in self._models)
+        missing = ModelVersionNotFound if known else ModelNotFound
+        raise missing(f"no model {asked!r} is served here; served: {served}")
 
     def describe(self, name: str, version: str) -> classifier_pb2.Model:
         """The public description; raises ModelNotFound."""

@@ -6,13 +6,13 @@ name.
 
 from __future__ import annotations
 
-import asyncio
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
+from swin_gateway import large_work
 from swin_gateway.archive import Manifest
 from swin_gateway.errors import InvalidRequest
 from swin_gateway.oip_tensors import (
@@ -31,8 +31,6 @@ from swin_proto.v1.classifier_pb2 import ClassifyResponse, Predictions
 
 MAX_ID = 1000
 """Characters of a request's id, which comes back in the answer."""
-LARGE = 2**20
-"""Bytes of a tensor that is read in a thread: 24 MiB of pixels take 60 ms, in which nothing else would be answered."""
 MICROSECONDS = 1e-6
 TOP_K, TIMEOUT, CLASSIFICATION = "top_k", "timeout", "classification"
 
@@ -84,14 +82,12 @@ def asked(inference: Inference, model: Manifest) -> Asked:
     return Asked(outputs, top_k, options.for_model(model), timeout * MICROSECONDS if timeout else None)
 
 
-async def images_of(inference: Inference, most: int) -> list[bytes]:
-    """Raises InvalidRequest, and TooLarge when there are more than `most`."""
+async def images_of(inference: Inference, most: int, most_bytes: int) -> list[bytes]:
+    """Raises InvalidRequest, and TooLarge when there are more than `most`, or pixels of more than `most_bytes`."""
     if len(inference.inputs) != 1:
         raise InvalidRequest(f"{len(inference.inputs)} inputs; send one, image or pixels")
     (tensor,) = inference.inputs
-    if len(tensor.content) < LARGE:
-        return images(tensor, most)
-    return await asyncio.to_thread(images, tensor, most)
+    return await large_work.done(len(tensor.content), images, tensor, most, most_bytes)
 
 
 def answer(response: ClassifyResponse, asked: Asked) -> list[OutputTensor]:

@@ -4,8 +4,6 @@ extension) -> `Inference`; output tensors -> such a body.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from swin_gateway import base64_text
 from swin_gateway.errors import InvalidRequest, TooLarge
 from swin_gateway.oip_inference import Inference, RequestedOutput
 from swin_gateway.oip_schema import InferInputJson, InferJson
@@ -134,10 +133,12 @@ def _listed(tensor: InferInputJson) -> bytes | list[bytes]:
     values: list[Any] = tensor.data or []
     try:
         while values and isinstance(values[0], list):
+            if not all(isinstance(each, list) for each in values):  # texts and objects can be gone through as well
+                raise TypeError
             values = list(chain.from_iterable(values))
         if tensor.datatype == IMAGE.datatype:
-            return [base64.b64decode(value, validate=True) for value in values]
+            return [base64_text.decoded(value) for value in values]
         return bytes(values)
-    except (binascii.Error, TypeError, ValueError):
+    except (TypeError, ValueError):
         what = "files in base64" if tensor.datatype == IMAGE.datatype else "numbers from 0 to 255"
         raise InvalidRequest(f"the data of {clipped(tensor.name)} must be {what}, or send it as binary data") from None

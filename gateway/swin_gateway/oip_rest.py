@@ -6,12 +6,12 @@ Thin: `oip_json` reads and writes the bodies, `oip_inference` says what they mea
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from swin_gateway import oip_inference, oip_json, oip_metadata
+from swin_gateway import large_work, oip_inference, oip_json, oip_metadata
 from swin_gateway.body import BodyReader, Take
 from swin_gateway.classifier import Classifier
 from swin_gateway.errors import UnsupportedType
@@ -28,13 +28,9 @@ from swin_gateway.oip_schema import (
 )
 from swin_gateway.readiness import Readiness
 from swin_gateway.rest_openapi import BINARY, ERRORS, UNGUARDED
-from swin_gateway.rest_work import RestWork, respond, served
+from swin_gateway.rest_work import RestWork, Timeout, respond, served
 
-Timeout = Annotated[float | None, Header(alias="x-request-timeout", description="deadline in seconds")]
-
-FAILURES: dict[int | str, dict[str, Any]] = {
-    status: each | {"model": OipErrorJson, "description": each["description"]} for status, each in ERRORS.items()
-}
+FAILURES: dict[int | str, dict[str, Any]] = {status: each | {"model": OipErrorJson} for status, each in ERRORS.items()}
 REFUSALS: dict[int | str, dict[str, Any]] = {status: FAILURES[status] for status in (401, 403)}
 BODY = {
     "parameters": [
@@ -73,17 +69,25 @@ class OipRest:
             self.ready
         )
         missing = REFUSALS | {404: FAILURES[404]}
-        for path, suffix in (("/models/{model}", ""), ("/models/{model}/versions/{version}", "_version")):
-            router.get(path, response_model=ModelMetadataJson, responses=missing)(getattr(self, f"model{suffix}"))
+        for path, metadata, ready, infer in (
+            ("/models/{model}", self.model, self.model_ready, self.infer),
+            (
+                "/models/{model}/versions/{version}",
+                self.model_version,
+                self.model_ready_version,
+                self.infer_version,
+            ),
+        ):
+            router.get(path, response_model=ModelMetadataJson, responses=missing)(metadata)
             router.get(
                 f"{path}/ready", response_model=ModelReadyJson, responses=missing | {503: {"model": ModelReadyJson}}
-            )(getattr(self, f"model_ready{suffix}"))
+            )(ready)
             router.post(
                 f"{path}/infer",
                 response_model=InferredJson,
                 responses=FAILURES | {200: BINARY_ANSWER},
                 openapi_extra=BODY,
-            )(getattr(self, f"infer{suffix}"))
+            )(infer)
         return router
 
     async def server(self, request: Request) -> JSONResponse:
@@ -132,7 +136,7 @@ class OipRest:
 
     def _model_ready(self, name: str, version: str) -> JSONResponse:
         model = self._classifier.models.find(name, version)
-        ready = model.workers.ready and not self._readiness.closing
+        ready = self._readiness.of(model)
         return JSONResponse({"name": model.name, "ready": ready}, 200 if ready else 503)
 
     async def _infer(self, request: Request, name: str, version: str, timeout: float | None) -> Response:
@@ -140,7 +144,9 @@ class OipRest:
             inference, form = await work.read(self._read)
             manifest = work.model.manifest
             asked = oip_inference.asked(inference, manifest)
-            images = await oip_inference.images_of(inference, self._body.max_images)
+            images = await oip_inference.images_of(
+                inference, self._classifier.max_images, self._classifier.max_image_bytes
+            )
             form.check_listed(asked.outputs, len(images) * asked.options.answer_numbers(manifest))
             facts = {"id": inference.id} if inference.id else {}
             del inference  # which holds all that was sent
@@ -161,4 +167,4 @@ class OipRest:
         if coding := request.headers.get("content-encoding"):
             raise UnsupportedType(f"a body in the coding {coding[:100]!r} is not taken; send it as it is")
         content = await self._body.content(request, take)
-        return oip_json.read(content, request.headers.get(JSON_LENGTH))
+        return await large_work.done(len(content), oip_json.read, content, request.headers.get(JSON_LENGTH))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MAX_DIMENSIONS = 8
 MAX_TENSORS = 16
@@ -13,7 +13,14 @@ Parameters = Annotated[dict[str, Any], Field(description="a parameter that is no
 
 
 class StrictJson(BaseModel):
+    """What is null is absent: KServe's clients write both."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def without_nulls(cls, value: Any) -> Any:
+        return {key: each for key, each in value.items() if each is not None} if isinstance(value, dict) else value
 
 
 class InferInputJson(StrictJson):
@@ -32,6 +39,7 @@ class InferOutputAskedJson(StrictJson):
 
 
 class InferJson(StrictJson):
+    model_name: str = Field("", description="of no effect: the path names the model. KServe's clients send it")
     id: str = Field("", description="comes back in the answer")
     parameters: Parameters = {}
     inputs: list[InferInputJson] = Field(max_length=MAX_TENSORS)

@@ -78,12 +78,12 @@ class OutputTensor:
         return [value.decode() if isinstance(value, bytes) else value for value in self.values]
 
 
-def images(tensor: InputTensor, most: int) -> list[bytes]:
+def images(tensor: InputTensor, most: int, most_bytes: int) -> list[bytes]:
     """The encoded images in it; those of raw pixels are encoded here, 2 ms for a megabyte.
 
     Raises:
         InvalidRequest: it is no tensor that is taken, or its content does not fit its shape.
-        TooLarge: there are more than `most`.
+        TooLarge: there are more than `most`, or each image's pixels are more than `most_bytes`.
     """
     kind = next((kind for kind in INPUTS if kind.name == tensor.name), None)
     if kind is None:
@@ -92,7 +92,7 @@ def images(tensor: InputTensor, most: int) -> list[bytes]:
         raise InvalidRequest(f"{kind.name} is {kind.datatype} here, not {clipped(tensor.datatype)}")
     if kind is IMAGE:
         return _encoded(tensor, most)
-    return _from_pixels(tensor, most)
+    return _from_pixels(tensor, most, most_bytes)
 
 
 def clipped(text: str) -> str:
@@ -131,7 +131,7 @@ def _elements(content: bytes, count: int) -> list[bytes]:
     return elements
 
 
-def _from_pixels(tensor: InputTensor, most: int) -> list[bytes]:
+def _from_pixels(tensor: InputTensor, most: int, most_bytes: int) -> list[bytes]:
     shape, content = tensor.shape, tensor.content
     if len(shape) != 4 or shape[3] != raw_pixels.CHANNELS or min(shape[1:]) < 1:
         raise InvalidRequest("the shape of pixels must be [N, height, width, 3]: 8-bit RGB, channels last")
@@ -139,6 +139,8 @@ def _from_pixels(tensor: InputTensor, most: int) -> list[bytes]:
     _check_count(count, most)
     if not isinstance(content, bytes) or math.prod(shape) != len(content):
         raise InvalidRequest(f"pixels has {len(content)} bytes, but its shape says another number")
+    if (size := raw_pixels.least_bytes(height, width)) > most_bytes:  # refused later, but encoding it costs
+        raise TooLarge(f"an image of pixels has {size} bytes, more than the {most_bytes} taken; send it scaled down")
     pixels, each = memoryview(content), len(content) // count
     return [raw_pixels.png(pixels[at : at + each], height, width) for at in range(0, len(content), each)]
 

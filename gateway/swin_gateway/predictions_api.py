@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
@@ -19,13 +19,11 @@ from swin_gateway.errors import InvalidRequest
 from swin_gateway.options import Options
 from swin_gateway.readiness import Readiness
 from swin_gateway.rest_openapi import BINARY, ERRORS, UNGUARDED
-from swin_gateway.rest_work import RestWork, respond
+from swin_gateway.rest_work import RestWork, Timeout, respond
 from swin_proto.v1.classifier_pb2 import Predictions
 
 TOP_K = 5
 """As TorchServe's image_classifier."""
-
-Timeout = Annotated[float | None, Header(alias="x-request-timeout", description="deadline in seconds")]
 
 
 class PingJson(BaseModel):

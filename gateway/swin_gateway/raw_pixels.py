@@ -19,6 +19,11 @@ AS_IT_IS = b"\0"
 """The filter that each row names: none."""
 
 
+def least_bytes(height: int, width: int) -> int:
+    """A PNG of such pixels has more: these are its rows alone."""
+    return height * (len(AS_IT_IS) + CHANNELS * width)
+
+
 def png(pixels: memoryview, height: int, width: int) -> bytes:
     """pixels: uint8 (height, width, 3), as many bytes"""
     rows = np.empty((height, 1 + CHANNELS * width), np.uint8)

@@ -70,6 +70,10 @@ class Readiness:
         """Since it was ready last; negative while it is, or before it was for the first time."""
         return time.monotonic() - self._lost_at
 
+    def of(self, model: ServedModel) -> bool:
+        """Of this model alone, whatever the others do."""
+        return model.workers.ready and not self.closing
+
     async def watch(self) -> None:
         """Runs until cancelled."""
         try:

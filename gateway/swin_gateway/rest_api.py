@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Header, Query, Request
+from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi_offline import FastAPIOffline
@@ -37,10 +37,9 @@ from swin_gateway.rest_json import (
 )
 from swin_gateway.rest_openapi import BODY, ERRORS, REFUSALS, UNGUARDED, with_bearer
 from swin_gateway.rest_options import RestOptions
-from swin_gateway.rest_work import RestWork, respond, served
+from swin_gateway.rest_work import RestWork, Timeout, respond, served
 
 OptionsQuery = Annotated[RestOptions, Query()]
-Timeout = Annotated[float | None, Header(alias="x-request-timeout", description="deadline in seconds")]
 
 
 class RestApi:
@@ -158,7 +157,7 @@ def _refuse_unknown(query: Iterable[str]) -> None:
 def _answer(request: Request, error: ServingError) -> JSONResponse:
     call = served(request)
     call.failed(error)
-    return error_response(error, call.request_id, request.url.path)
+    return error_response(error, call.request_id, request.scope["path"])
 
 
 async def _serving_error(request: Request, error: Exception) -> JSONResponse:
@@ -168,7 +167,9 @@ async def _serving_error(request: Request, error: Exception) -> JSONResponse:
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    served(request).method = dialect_of(request.url.path).method  # nothing else is validated, before the endpoint runs
+    served(request).method = dialect_of(
+        request.scope["path"]
+    ).method  # nothing else is validated, before the endpoint runs
     first = error.errors()[0]
     return _answer(request, InvalidRequest(f"{first['loc'][-1]}: {first['msg']}"))
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from fastapi.responses import JSONResponse
 
-from swin_gateway.errors import InvalidRequest, ModelNotFound, ServingError, Unauthenticated
+from swin_gateway.errors import InvalidRequest, ModelNotFound, ModelVersionNotFound, ServingError, Unauthenticated
 from swin_gateway.rest_json import error_body
 
 TORCHSERVE_TYPES = {
@@ -19,6 +19,11 @@ TORCHSERVE_TYPES = {
     503: "ServiceUnavailableException",
 }
 """Status -> the name of TorchServe's exception; where it has none, our reason stands."""
+TORCHSERVE_MISSING: dict[type[ServingError], str] = {
+    ModelNotFound: "ModelNotFoundException",
+    ModelVersionNotFound: "ModelVersionNotFoundException",
+}
+"""What 404 does not tell."""
 
 
 class WrongMethod(InvalidRequest):
@@ -40,7 +45,7 @@ def oip_error(error: ServingError, request_id: str) -> dict[str, Any]:
 
 
 def torchserve_error(error: ServingError, request_id: str) -> dict[str, Any]:
-    known = "ModelNotFoundException" if isinstance(error, ModelNotFound) else TORCHSERVE_TYPES.get(error.http)
+    known = TORCHSERVE_MISSING.get(type(error)) or TORCHSERVE_TYPES.get(error.http)
     message = f"{error.message} (request {request_id})"
     return {"code": error.http, "type": known or error.reason, "message": message}
 

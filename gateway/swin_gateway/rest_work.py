@@ -9,12 +9,12 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from fastapi import Request
+from fastapi import Header, Request
 from fastapi.responses import Response
 
-from swin_gateway import caller, stages
+from swin_gateway import caller, large_work, stages
 from swin_gateway.body import Take
 from swin_gateway.call import Call
 from swin_gateway.calls import Served
@@ -26,8 +26,7 @@ from swin_proto.v1.classifier_pb2 import ClassifyResponse
 
 T = TypeVar("T")
 
-LARGE_ANSWER = 2**20
-"""Bytes of an answer from which what is sent is written in a thread."""
+Timeout = Annotated[float | None, Header(alias="x-request-timeout", description="deadline in seconds")]
 
 
 def served(request: Request) -> Served:
@@ -95,10 +94,7 @@ async def respond(response: ClassifyResponse, write: Callable[[Mapping[str, str]
     """What is sent; write: makes it with such headers"""
     times = stages.seconds(response.timing).items()
     headers = {"server-timing": ", ".join(f"{name};dur={1000 * each:.3f}" for name, each in times)}
-    if response.ByteSize() < LARGE_ANSWER:
-        return write(headers)
-    # Megabytes of base64 take tenths of a second to write, in which nothing else would be answered.
-    return await asyncio.to_thread(write, headers)
+    return await large_work.done(response.ByteSize(), write, headers)
 
 
 def _caller(request: Request) -> str:

@@ -83,6 +83,7 @@ class Service:
             pending,
             StreamLimits.of(settings, message_bytes),
             max_images=settings.max_images,
+            max_image_bytes=settings.max_image_bytes,
             max_response_bytes=settings.max_response_bytes,
             default_timeout=settings.default_timeout,
             max_timeout=settings.max_timeout,

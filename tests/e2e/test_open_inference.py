@@ -57,3 +57,10 @@ def test_torchserves_users_get_what_torchserve_itself_answers(
     assert ours == pytest.approx(theirs, abs=0.01)
     assert next(iter(ours)) == digit.name.split("-")[0]
     assert json.loads(curl(f"{shared.http}/ping")) == {"status": "Healthy"}
+
+
+@pytest.mark.parametrize("path", ["/predictions/nothing", "/predictions/swin_digits/9.9"])
+def test_what_is_not_served_is_refused_in_torchserves_words(shared: Running, digit: Path, path: str) -> None:
+    ours = json.loads(curl("-T", digit, f"{shared.http}{path}"))
+    theirs = json.loads(curl("-T", digit, *shared.torchserve(path)))
+    assert (ours["code"], ours["type"]) == (theirs["code"], theirs["type"])

@@ -13,11 +13,9 @@ from pydantic import ValidationError
 from swin_gateway import grpc_messages, oip_grpc, oip_inference, oip_json
 from swin_gateway.body import BodyReader
 from swin_gateway.errors import ServingError
-from swin_gateway.oip_grpc import MAX_NUMBERS
 from swin_gateway.oip_inference import Inference
 from swin_gateway.request_id import request_id_from
 from swin_gateway.rest_options import RestOptions
-from swin_proto.oip.v2.inference_pb2 import ModelInferRequest
 from swin_proto.v1.classifier_pb2 import ClassifyRequest, ClassifyStreamRequest, GetModelRequest, ListModelsRequest
 from tests.gateway.samples import archive_of
 
@@ -83,14 +81,14 @@ def inference(content: bytes, json_length: str | None) -> str:
 
 def inference_message(data: bytes) -> str:
     """images, or the error's reason"""
-    return _inferred(lambda: oip_grpc.inference_of(grpc_messages.read(ModelInferRequest, data, numbers=MAX_NUMBERS)))
+    return _inferred(lambda: oip_grpc.read(data, MAX_IMAGES))
 
 
 def _inferred(read: Callable[[], Inference]) -> str:
     try:
         asked = read()
         oip_inference.asked(asked, _model)
-        images = asyncio.run(oip_inference.images_of(asked, MAX_IMAGES))
+        images = asyncio.run(oip_inference.images_of(asked, MAX_IMAGES, MAX_BYTES))
     except ServingError as error:
         return _reason(error)
     assert all(isinstance(image, bytes) for image in images)

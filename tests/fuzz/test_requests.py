@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Iterable
 from random import Random
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -116,7 +117,14 @@ def test_any_grpc_message_is_read_as_protobuf_reads_it_or_refused() -> None:
 
 
 # Numbers that a shape or a size might have: right ones, and those that overflow.
-SIZES = st.sampled_from([0, 1, 2, 3, 4, 12, 2**31, 2**62, -1]) | st.integers()
+SIZES = st.sampled_from([0, 1, 2, 3, 4, 5, 12, 2**31, 2**62, -1]) | st.integers()
+KEY = "AAAA"
+"""Of an object among a tensor's data; base64, but nobody's image."""
+DATA = st.recursive(
+    st.integers(-1, 256) | st.sampled_from(["AA==", "?", "A" * 100_000, {KEY: 0}, None]),
+    lambda inner: st.lists(inner, max_size=4) | st.tuples(inner, st.integers(0, 150)).map(lambda drawn: deep(*drawn)),
+    max_leaves=12,
+)
 TENSOR = st.fixed_dictionaries(
     {
         "name": st.sampled_from(["image", "pixels", "x"]),
@@ -124,7 +132,7 @@ TENSOR = st.fixed_dictionaries(
         "shape": st.sampled_from([[1], [2, 1], [1, 2, 2, 3], [1, 1, 1, 3]]) | st.lists(SIZES, max_size=5),
     },
     optional={
-        "data": st.lists(st.integers(-1, 256) | st.sampled_from(["AA==", "?", [1, 2], None]), max_size=12),
+        "data": st.lists(DATA, max_size=12),
         "parameters": st.dictionaries(st.just("binary_data_size") | st.text(max_size=3), SIZES, max_size=2),
     },
 )
@@ -142,6 +150,22 @@ INFERENCE = st.fixed_dictionaries(
 )
 
 
+def deep(value: Any, depth: int) -> Any:
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def whole(images: list[bytes], behind: bool) -> tuple[bytes, bytes, None, bool]:
+    """Those images, in the JSON or behind it."""
+    tensor = b"".join(len(image).to_bytes(4, "little") + image for image in images) if behind else b""
+    how: dict[str, Any] = {"data": [base64.b64encode(image).decode() for image in images]}
+    if behind:
+        how = {"parameters": {"binary_data_size": len(tensor)}}
+    head = json.dumps({"inputs": [{"name": "image", "datatype": "BYTES", "shape": [len(images)], **how}]}).encode()
+    return head, tensor, None, behind
+
+
 def test_any_body_of_an_inference_is_images_or_refused() -> None:
     tally = Tally("inferences")
     good = json.dumps({"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": ["AA=="]}]}).encode()
@@ -151,11 +175,14 @@ def test_any_body_of_an_inference_is_images_or_refused() -> None:
 
     def check(drawn: tuple[bytes, bytes, str | None, bool]) -> None:
         head, tensor, length, right = drawn
-        tally.add(parsing.inference(head + tensor, str(len(head)) if right else length))
+        outcome = parsing.inference(head + tensor, str(len(head)) if right else length)
+        assert outcome != "images" or KEY.encode() + b'":' not in head
+        tally.add(outcome)
 
-    check((good, b"", None, True))  # random ones are seldom whole
-    check((good, b"", "1", False))
-    for_seconds(SHARE, st.tuples(heads, tensors, lengths, st.booleans()), check)
+    assert parsing.inference(good, None) == "images"
+    assert parsing.inference(good, "1") == "INVALID_REQUEST"
+    right = st.builds(whole, st.lists(st.binary(max_size=20), min_size=1, max_size=parsing.MAX_IMAGES), st.booleans())
+    for_seconds(SHARE, right | st.tuples(heads, tensors, lengths, st.booleans()), check)
     tally.report()
     assert {"images", "INVALID_REQUEST"} <= tally.outcomes.keys()
 
@@ -176,8 +203,8 @@ def test_any_message_of_an_inference_is_images_or_refused() -> None:
     )
     whole = built.map(ModelInferRequest.SerializeToString) | st.just(good.SerializeToString())
     inputs = whole | st.binary(max_size=60) | st.tuples(whole, st.binary(max_size=20)).map(joined)
-    for data in (good.SerializeToString(), b"\xff"):
-        tally.add(parsing.inference_message(data))
+    assert parsing.inference_message(good.SerializeToString()) == "images"
+    assert parsing.inference_message(b"\xff") == "INVALID_REQUEST"
     for_seconds(SHARE, inputs, lambda data: tally.add(parsing.inference_message(data)))
     tally.report()
     assert {"images", "INVALID_REQUEST"} <= tally.outcomes.keys()

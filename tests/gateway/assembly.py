@@ -173,6 +173,7 @@ def gateway(
     queue_size: int = 16,
     default_timeout: float = 5.0,
     max_response_bytes: int = 100_000,
+    max_image_bytes: int = 50_000,
     max_pending_bytes: int = 10_000_000,
     silent_seconds: float = 30.0,
     tracing: Tracing | None = None,
@@ -192,12 +193,13 @@ def gateway(
     classifier = Classifier(
         Models(models),
         workers,  # type: ignore[arg-type]
-        HeaderCheck(max_bytes=50_000, max_pixels=1_000_000, formats=("JPEG", "PNG", "WEBP")),
+        HeaderCheck(max_bytes=max_image_bytes, max_pixels=1_000_000, formats=("JPEG", "PNG", "WEBP")),
         PendingBytes(max_pending_bytes),
         StreamLimits(
             beside=PendingBytes(max_pending_bytes), message_bytes=MAX_MESSAGE_BYTES, silent_seconds=silent_seconds
         ),
         max_images=MAX_IMAGES,
+        max_image_bytes=max_image_bytes,
         max_response_bytes=max_response_bytes,
         default_timeout=default_timeout,
         max_timeout=20.0,

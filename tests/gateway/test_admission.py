@@ -268,10 +268,15 @@ async def test_a_call_whose_deadline_the_queue_will_pass_is_refused_at_once() ->
     await asyncio.sleep(0.2)
     pipeline.gate.set()
     await asyncio.gather(*slow)
-    with pytest.raises(DeadlineUnreachable) as shed:
+    with pytest.raises(DeadlineUnreachable, match="100 images wait; this would take about") as shed:
         pipeline.admission.admit(1, caller="a", deadline=time.monotonic() + 2)
     assert shed.value.retry_after is not None
     pipeline.admission.admit(1, caller="a", deadline=time.monotonic() + 120)
+
+
+async def test_a_deadline_that_has_passed_is_not_blamed_on_an_empty_queue() -> None:
+    with pytest.raises(DeadlineUnreachable, match="the deadline leaves no time for this"):
+        Pipeline().admission.admit(1, caller="a", deadline=time.monotonic())
 
 
 async def test_what_waited_too_long_to_be_answered_in_time_is_not_computed_in_vain() -> None:

@@ -13,6 +13,7 @@ from swin_gateway.errors import (
     InternalError,
     InvalidRequest,
     ModelNotFound,
+    ModelVersionNotFound,
     NotReady,
     Overloaded,
     ServingError,
@@ -87,7 +88,7 @@ async def test_top_k_is_five_if_not_set(served: Gateway) -> None:
         ({"timeout": 0.0}, DeadlineExceeded),
         ({"timeout": -1.0}, DeadlineExceeded),
         ({"model": "huge"}, ModelNotFound),
-        ({"version": "2.0"}, ModelNotFound),
+        ({"version": "2.0"}, ModelVersionNotFound),
     ],
 )
 async def test_a_call_that_cannot_be_right_is_refused_before_the_worker(

@@ -11,7 +11,7 @@ import pytest
 from google.rpc.error_details_pb2 import ErrorInfo, RequestInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
-from swin_gateway.errors import InternalError, ServingError
+from swin_gateway.errors import InternalError, ModelVersionNotFound, ServingError
 from swin_proto.v1.classifier_pb2 import ClassifyRequest
 from swin_proto.v1.classifier_pb2_grpc import ClassifierStub
 
@@ -29,6 +29,7 @@ TABLE = {
     "PermissionDenied": (403, "PERMISSION_DENIED", False),
     "NotFound": (404, "NOT_FOUND", False),
     "ModelNotFound": (404, "NOT_FOUND", False),
+    "ModelVersionNotFound": (404, "NOT_FOUND", False),
     "Overloaded": (429, "RESOURCE_EXHAUSTED", True),
     "DeadlineUnreachable": (429, "RESOURCE_EXHAUSTED", True),
     "RateLimited": (429, "RESOURCE_EXHAUSTED", True),
@@ -67,7 +68,8 @@ def test_the_table_has_every_error_there_is() -> None:
 
 
 def test_every_error_that_is_one_of_its_own_has_a_reason_of_its_own() -> None:
-    reasons = [kind.reason for kind in KINDS if kind is not ServingError]
+    # A missing version is a missing model to all but TorchServe's users.
+    reasons = [kind.reason for kind in KINDS if kind not in (ServingError, ModelVersionNotFound)]
     assert len(set(reasons)) == len(reasons)
 
 

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import random
 import struct
+import threading
+import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 import httpx
 import pytest
+from PIL import Image
 
+from swin_gateway import large_work, oip_grpc, oip_inference, oip_json
 from swin_gateway.access import Access
+from swin_gateway.body import BodyReader
+from swin_gateway.errors import InvalidRequest
 from swin_gateway.oip_grpc import MAX_NUMBERS
 from swin_gateway.oip_json import MAX_KEYS, MAX_LISTS, MAX_VALUES
 from swin_gateway.tokens import sha256
@@ -127,6 +136,74 @@ async def test_pixels_may_be_numbers_in_json_nested_or_not(served: Gateway) -> N
     assert first.images == second.images
 
 
+def test_a_text_beside_deep_lists_is_not_taken_apart() -> None:
+    text = "A" * 2**18
+    data = f'{"[" * 20}1{"]" * 20},"{text}"'
+    content = f'{{"inputs":[{{"name":"image","datatype":"BYTES","shape":[1],"data":[{data}]}}]}}'.encode()
+    tracemalloc.start()
+    with pytest.raises(InvalidRequest, match="base64"):
+        oip_json.read(content, None)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * len(text)  # a list of its characters would be eight times as large
+
+
+async def test_what_kserves_clients_send_beside_the_protocol_is_taken(served: Gateway) -> None:
+    nulls = {"id": None, "parameters": None, "outputs": None}
+    asked = listed(PNG, model_name="digits") | nulls
+    asked["inputs"][0]["parameters"] = None
+    binary = behind(elements(PNG), model_name="digits", id="mine")
+    over_grpc = message(PNG)
+    over_grpc.inputs[0].parameters["binary_data_size"].int64_param = len(elements(PNG))
+    async with served.rest() as client, served.grpc() as channel:
+        for body in ({"json": asked}, binary):
+            assert outputs(await client.post(INFER, **body))["labels"]["data"] == ["two", "zero"]
+        assert (await GRPCInferenceServiceStub(channel).ModelInfer(over_grpc)).outputs
+    assert [list(job.images) for job in served.workers.jobs] == [[PNG]] * 3
+
+
+async def test_a_megabyte_of_pixels_over_grpc_becomes_one_image() -> None:
+    served = gateway(max_image_bytes=2 * 2**20)
+    tensor = oip.ModelInferRequest.InferInputTensor(name="pixels", datatype="UINT8", shape=[1, 600, 600, 3])
+    asked = oip.ModelInferRequest(inputs=[tensor], raw_input_contents=[random.Random(0).randbytes(600 * 600 * 3)])
+    async with served.grpc() as channel:
+        await GRPCInferenceServiceStub(channel).ModelInfer(asked)
+    (job,) = served.workers.jobs
+    assert Image.open(io.BytesIO(job.images[0])).tobytes() == asked.raw_input_contents[0]
+
+
+async def test_what_is_large_is_read_and_written_in_threads(served: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(large_work, "LARGE", 1)
+    elsewhere: list[str] = []
+    works: list[tuple[Any, str]] = [
+        (oip_grpc, "read"),
+        (oip_grpc, "_answer"),
+        (oip_json, "read"),
+        (oip_json, "write"),
+        (oip_inference, "images"),
+        (BodyReader, "_from_json"),
+    ]
+
+    def told(owner: Any, name: str) -> Callable[..., Any]:
+        work = getattr(owner, name)
+
+        def tell(*arguments: Any) -> Any:
+            if threading.current_thread() is not threading.main_thread():
+                elsewhere.append(name)
+            return work(*arguments)
+
+        return tell
+
+    for owner, name in works:
+        monkeypatch.setattr(owner, name, told(owner, name))
+    async with served.rest() as client, served.grpc() as channel:
+        assert (await GRPCInferenceServiceStub(channel).ModelInfer(message(PNG))).outputs
+        assert outputs(await client.post(INFER, json=listed(PNG)))
+        body = {"images": [{"content": base64.b64encode(PNG).decode()}]}
+        assert (await client.post("/v1/classify", json=body)).status_code == 200
+    assert elsewhere == ["read", "images", "_answer", "read", "images", "write", "_from_json"]
+
+
 async def test_a_model_without_classes_answers_with_its_embedding() -> None:
     served = gateway([archive_of(**HEADLESS)])
     async with served.rest() as client:
@@ -158,6 +235,8 @@ async def test_a_model_without_classes_answers_with_its_embedding() -> None:
         ({"json": {"inputs": [IMAGE]}}, 400, "needs either data"),
         ({"json": {"inputs": [IMAGE | {"data": ["?"]}]}}, 400, "base64"),
         ({"json": {"inputs": [IMAGE | {"data": [[{}]]}]}}, 400, "base64"),
+        ({"json": {"inputs": [IMAGE | {"data": [[], {base64.b64encode(PNG).decode(): 0}]}]}}, 400, "base64"),
+        ({"json": {"inputs": [IMAGE | {"data": [[], "AAAA"]}]}}, 400, "base64"),
         ({"json": {"inputs": [IMAGE | {"shape": [-1], "data": []}]}}, 400, "shape"),
         ({"json": {"inputs": [PIXELS | {"data": [256]}]}}, 400, "to 255"),
         (
@@ -237,11 +316,13 @@ async def test_one_images_failure_at_the_worker_is_the_calls(served: Gateway) ->
 async def test_the_protocols_timeout_is_in_microseconds(served: Gateway) -> None:
     served.workers.gate.clear()
     async with served.rest() as client, served.grpc() as channel:
-        response = await client.post(INFER, json=listed(PNG, parameters={"timeout": 50_000}))
-        timeout = {"timeout": oip.InferParameter(int64_param=50_000)}
-        error = await refused(GRPCInferenceServiceStub(channel).ModelInfer(message(PNG, parameters=timeout)))
+        response = await client.post(INFER, json=listed(PNG, PNG, parameters={"timeout": 200_000}))
+        timeout = {"timeout": oip.InferParameter(int64_param=200_000)}
+        error = await refused(GRPCInferenceServiceStub(channel).ModelInfer(message(PNG, PNG, parameters=timeout)))
     assert response.status_code == 504
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    for words in (response.json()["error"], error.details()):  # of the call, not of one of its images
+        assert words.startswith("the deadline passed")
     served.workers.gate.set()
 
 

@@ -44,7 +44,7 @@ async def test_a_model_without_classes_answers_with_its_embedding() -> None:
     ("method", "path", "changes", "status", "kind"),
     [
         ("POST", "/predictions/none", {"content": PNG}, 404, "ModelNotFoundException"),
-        ("POST", f"{PREDICTIONS}/2.0", {"content": PNG}, 404, "ModelNotFoundException"),
+        ("POST", f"{PREDICTIONS}/2.0", {"content": PNG}, 404, "ModelVersionNotFoundException"),
         ("POST", f"{PREDICTIONS}/1.0/more", {"content": PNG}, 404, "ResourceNotFoundException"),
         ("GET", PREDICTIONS, {}, 405, "MethodNotAllowedException"),
         ("POST", PREDICTIONS, {"content": b"no image"}, 415, "UNSUPPORTED_TYPE"),
