@@ -38,8 +38,16 @@ def text() -> str:
 
 
 def _row(name: str, field: FieldInfo) -> tuple[str, str, str, str]:
-    flag = "MODEL…" if name == "models" else "–" if name in SECRETS else f"`--{name.replace('_', '-')}`"
-    return flag, f"`{PREFIX}{name.upper()}`", _default(field), field.description or ""
+    return _flag(name, field), f"`{PREFIX}{name.upper()}`", _default(field), field.description or ""
+
+
+def _flag(name: str, field: FieldInfo) -> str:
+    if name == "models":
+        return "MODEL…"
+    if name in SECRETS:
+        return "–"
+    words = name.replace("_", "-")
+    return f"`--{words}`, `--no-{words}`" if field.annotation is bool else f"`--{words}`"
 
 
 def _default(field: FieldInfo) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from google.protobuf import json_format
 from PIL import Image
-from playwright.sync_api import Browser, Route, expect
+from playwright.sync_api import Browser, Error, Route, expect
 
 from swin_proto.v1.classifier_pb2 import ClassifyRequest
 from swin_proto.v1.classifier_pb2_grpc import ClassifierStub
@@ -177,27 +178,21 @@ def test_an_image_that_lies_on_its_side_is_shown_upright_below_its_map(demo: Dem
     assert demo.pixel(0.1, 0.5)[3] == demo.pixel(0.9, 0.5)[3] == 255
 
 
-@pytest.mark.parametrize(
-    ("content", "title", "detail"),
-    [
+def test_a_file_that_cannot_be_answered_is_refused_in_words(demo: DemoPage) -> None:
+    for content, title, detail in (
         (b"Dear diary", "This is no image that the service reads", "JPEG, PNG"),
         (b'{"images": []}', "This is no image that the service reads", "JPEG, PNG"),
         (png_claiming(20_000, 20_000), "This image is too large", "pixels"),
         (png_claiming(64, 64), "This image is damaged", "request id"),
-    ],
-    ids=["text", "json", "huge", "damaged"],
-)
-def test_a_file_that_cannot_be_answered_is_refused_in_words(
-    demo: DemoPage, content: bytes, title: str, detail: str
-) -> None:
-    with demo.page.expect_response("**/*:classify*") as answered:
-        demo.drop("file", content, "")
-    assert demo.refused() == title
-    assert detail in demo.text("#failure-detail")
-    assert answered.value.headers["x-request-id"] in demo.text("#failure-detail")
-    assert demo.page.locator("#again").is_hidden()  # the same would be refused again
-    # Browsers show what there is of a damaged image.
-    assert demo.page.locator("#unseen").is_visible() is not content.startswith(b"\x89PNG")
+    ):
+        with demo.page.expect_response("**/*:classify*") as answered:
+            demo.drop("file", content, "")
+        assert demo.refused() == title
+        assert detail in demo.text("#failure-detail")
+        assert answered.value.headers["x-request-id"] in demo.text("#failure-detail")
+        assert demo.page.locator("#again").is_hidden()  # the same would be refused again
+        # Browsers show what there is of a damaged image.
+        assert demo.page.locator("#unseen").is_visible() is not content.startswith(b"\x89PNG")
 
 
 def test_a_busy_service_is_asked_again_when_it_says_so(demo: DemoPage, samples: dict[Path, str]) -> None:
@@ -214,9 +209,12 @@ def test_a_busy_service_is_asked_again_when_it_says_so(demo: DemoPage, samples: 
     assert demo.refused() == "The service is busy"
     assert demo.text("#failure-advice").endswith("Try again in 1 s.")
     assert demo.text("#failure-detail") == "the queue is full · request id r-429"
+    # A button that counts down in there would be read aloud every second.
+    assert demo.page.get_by_role("alert").get_by_role("button").count() == 0
     demo.page.get_by_role("button", name="Try again", exact=True).click()  # waits until it can be
     demo.answered(label)
     assert demo.page.locator("#failure").is_hidden()
+    expect(demo.page.locator("#status")).to_be_focused()  # and not the top of the page
 
 
 def test_a_service_that_cannot_be_reached_is_asked_again_at_a_click(demo: DemoPage, samples: dict[Path, str]) -> None:
@@ -226,6 +224,31 @@ def test_a_service_that_cannot_be_reached_is_asked_again_at_a_click(demo: DemoPa
     assert demo.refused() == "The service cannot be reached"
     demo.page.get_by_role("button", name="Try again").click()
     demo.answered(label)
+
+
+def test_a_file_that_has_changed_since_it_was_chosen_is_not_taken_for_a_service_that_is_away(
+    demo: DemoPage, samples: dict[Path, str], tmp_path: Path
+) -> None:
+    path, label = next(iter(samples.items()))
+    chosen = tmp_path / path.name
+    chosen.write_bytes(path.read_bytes())
+    demo.page.set_input_files("#file", chosen)
+    demo.answered(label)
+    os.utime(chosen, (0, 0))
+    demo.page.dispatch_event("#model", "change")
+    assert demo.refused() == "This file cannot be read"
+    assert demo.page.locator("#again").is_hidden()
+
+
+def test_the_call_for_an_image_ends_when_the_next_is_given(demo: DemoPage, samples: dict[Path, str]) -> None:
+    """Before the next is shown: else an answer in between would be that of another image."""
+    first, second = list(samples)[:2]
+    demo.page.route("**/*:classify*", lambda _: None, times=1)  # not answered
+    with demo.page.expect_request("**/*:classify*"):
+        demo.drop_file(first)
+    demo.page.evaluate("() => (HTMLImageElement.prototype.decode = () => new Promise(() => {}))")  # a large one
+    with demo.page.expect_event("requestfailed"):
+        demo.drop_file(second)
 
 
 def test_an_answer_that_is_cut_off_on_its_way_is_an_error_too(demo: DemoPage, digit: Path) -> None:
@@ -251,6 +274,8 @@ def test_another_model_is_asked_when_it_is_picked(demo: DemoPage, samples: dict[
     demo.answered(label)
     demo.page.select_option("#model", label="gone 1.0")
     assert demo.refused() == "This model is not served any more"
+    with demo.page.expect_response("**/v1/models"):  # asked for again until all are ready
+        pass
     assert "served: swin_digits@1.0" in demo.text("#failure-detail")
     demo.page.select_option("#model", label="swin_digits 1.0")
     demo.answered(label)
@@ -306,6 +331,9 @@ def test_nobody_is_left_out_by_colours_names_roles_or_a_narrow_screen(
     demo.drop_file(path)
     demo.answered(label)
     found.append(Axe().run(demo.page))
+    demo.page.eval_on_selector("#model option", "(option) => (option.textContent = 'swin_tiny_patch4_window7_224 1.0')")
+    demo.page.eval_on_selector("#status", "(status) => (status.textContent = 'x'.repeat(100))")
+    assert demo.page.eval_on_selector("#answer", "(answer) => answer.scrollWidth === answer.clientWidth")
     assert demo.page.evaluate("document.documentElement.scrollWidth") == 360
     demo.drop("notes.txt", b"text", "text/plain")
     demo.refused()
@@ -316,10 +344,12 @@ def test_nobody_is_left_out_by_colours_names_roles_or_a_narrow_screen(
 def test_the_browser_runs_no_script_that_was_slipped_into_the_page(demo: DemoPage) -> None:
     script = """() => new Promise((resolve) => {
         document.addEventListener("securitypolicyviolation", (event) => resolve(event.effectiveDirective));
-        document.body.append(Object.assign(document.createElement("script"), {textContent: "window.slipped = true"}));
+        import("data:text/javascript,window.slipped = true").catch(() => {});
     })"""
     assert demo.page.evaluate(script) == "script-src-elem"
     assert demo.page.evaluate("window.slipped") is None
+    with pytest.raises(Error, match="TrustedHTML"):  # so that no label, file name or message can be made HTML
+        demo.page.evaluate("() => (document.querySelector('#status').innerHTML = 'one')")
     assert [complaint for complaint in demo.complaints if "Content Security Policy" in complaint]
     demo.complaints.clear()
 
@@ -346,6 +376,8 @@ def test_a_guarded_service_is_shown_to_who_has_a_token(
     path, label = next(iter(samples.items()))
     demo.page.locator("#token-form").wait_for()
     demo.drop_file(path)  # kept until a token is there
+    demo.token("not…ascii")  # which no header can carry
+    assert demo.page.locator("#token:invalid").count() == 1
     demo.token("wrong")
     assert demo.refused() == "A token is needed"
     demo.token(tokens.secrets["reader"])
@@ -354,6 +386,7 @@ def test_a_guarded_service_is_shown_to_who_has_a_token(
     secret = tokens.secrets["visitor"]
     demo.token(secret)
     demo.answered(label)
+    assert demo.text("#token-label").startswith("A token is in use")
     for tab in ("curl", "python", "grpcurl"):
         assert "TOKEN" in demo.snippet(tab)
     assert secret not in demo.page.content()

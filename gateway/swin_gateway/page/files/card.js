@@ -10,7 +10,7 @@ export function card(model) {
     ["Architecture", model.architecture],
     ["Parameters", `${SHORT.format(model.parameters)} (${WHOLE.format(model.parameters)})`],
     ["Multiply-adds", `${count(model.multiply_adds)} an image (${WHOLE.format(model.multiply_adds)})`],
-    ["Top-1", model.accuracy || "not known for these weights"],
+    ["Top-1", model.accuracy || (model.labels.length > 0 ? "not known for these weights" : "")],
     ["Input", `${size} pixels`],
     ["Preprocessing", model.preprocessing],
     ["Classes", model.labels.length > 0 ? `${WHOLE.format(model.labels.length)}: ${first(model.labels)}` : "none, embeddings alone"],

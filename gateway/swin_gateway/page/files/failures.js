@@ -2,6 +2,7 @@
 
 const WORDS = {
   UNREACHABLE: ["The service cannot be reached", "Is it running, and are you online?"],
+  UNREADABLE: ["This file cannot be read", "It has changed, moved, or is a folder; choose it again."],
   UNAUTHENTICATED: ["A token is needed", "Enter one above; whoever runs this service can make it."],
   PERMISSION_DENIED: ["This token may not do that", "The page needs the scopes classify and metadata."],
   MODEL_NOT_FOUND: ["This model is not served any more", "Reload the page to see which are."],

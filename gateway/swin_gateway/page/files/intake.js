@@ -12,7 +12,7 @@ export function listen(take, refuse) {
   });
 
   document.addEventListener("paste", (event) => {
-    if (event.target instanceof HTMLInputElement) return;
+    if (event.target === part("token")) return;
     event.preventDefault();
     first(event.clipboardData.files);
   });

@@ -30,6 +30,7 @@ const chosen = () => models[part("model").selectedIndex];
 
 /** Asks for the models, then for the answer to the image, if there is one yet. */
 async function refresh() {
+  trouble.clear();
   if (!(await load())) return;
   if (file === null) part("status").textContent = "Waiting for an image.";
   else await take(file);
@@ -38,7 +39,6 @@ async function refresh() {
 /** Whether the models are known; until all of them are ready they are asked for again and again. */
 async function load() {
   clearTimeout(looking);
-  trouble.clear();
   try {
     showModels(await listModels(token()));
   } catch (error) {
@@ -46,6 +46,7 @@ async function load() {
     return false;
   }
   part("token-form").hidden = token() === "";
+  part("token-label").textContent = "A token is in use; enter another to change it";
   // /docs takes a token from a header alone, which a link cannot send.
   part("docs").hidden = token() !== "";
   if (!models.every((model) => model.ready)) looking = setTimeout(load, LOOK_AGAIN_MS);
@@ -104,20 +105,25 @@ function showCall() {
 async function take(image) {
   file = image;
   if (models.length === 0) return;
+  const signal = begin();
   await picture.show(file, chosen());
+  if (signal.aborted) return;
   showCall();
-  await run();
+  await run(signal);
 }
 
-async function run() {
-  if (file === null) return;
+/** From here on no answer counts but the next: one still under way would be shown over another image. */
+function begin() {
   running.abort();
   running = new AbortController();
-  const { signal } = running;
-  const model = chosen();
   trouble.clear();
   part("answer").ariaBusy = "true";
   part("status").textContent = "Classifying …";
+  return running.signal;
+}
+
+async function run(signal) {
+  const model = chosen();
   try {
     const answer = await classify(model, file, { token: token(), signal });
     if (!signal.aborted) show(answer, model);
@@ -144,12 +150,13 @@ function show({ body, seconds }, model) {
   const random = model.weights === "random" ? " Its weights were never trained: its labels mean nothing." : "";
   part("answered").textContent = `Answered by ${model.name} ${body.version}, ${body.backend} in ${body.dtype}.${random}`;
   part("results").hidden = false;
-  part("labels").scrollIntoView({ block: "nearest" }); // on a phone it lies below the image
   picture.clearMap();
-  if (!maps) return;
-  const showMap = (index) => picture.showMap(predictions[index], result.map_region);
-  part("rows").onchange = ({ target }) => showMap(Number(target.value));
-  showMap(0);
+  if (maps) {
+    const showMap = (index) => picture.showMap(predictions[index], result.map_region);
+    part("rows").onchange = ({ target }) => showMap(Number(target.value));
+    showMap(0);
+  }
+  part("labels").scrollIntoView({ block: "nearest" }); // on a phone it lies below the image and the map's slider
 }
 
 function numbers(embedding) {
@@ -163,7 +170,10 @@ function fail(error) {
   picture.clearMap();
   part("answer").ariaBusy = "false";
   if (error.status === 401 || error.status === 403) part("token-form").hidden = false;
-  if (error.status === 401) part("docs").hidden = true;
+  if (error.status === 401) {
+    part("token-label").textContent = "This service asks for a token";
+    part("docs").hidden = true;
+  }
   const asking = error.status === 401 && token() === "";
   part("status").textContent = asking ? told(error).title : "";
   if (!asking) trouble.show(error);
@@ -171,7 +181,7 @@ function fail(error) {
 
 part("model").addEventListener("change", () => {
   showModel();
-  run();
+  if (file !== null) run(begin());
 });
 part("token-form").addEventListener("submit", (event) => {
   event.preventDefault();

@@ -1,7 +1,7 @@
 // The REST API as the page uses it: models, and one image in -> the answer out, or a Failure.
 
 export class Failure extends Error {
-  /** status: 0 when nobody answered. reason: the API's stable word. retryAfter: seconds, null where waiting is no help. */
+  /** status: 0 when nobody answered, null when nobody was asked. reason: the API's stable word. retryAfter: seconds, null where waiting is no help. */
   constructor({ status = 0, reason = "UNREACHABLE", message = "", requestId = "", retryAfter = null }) {
     super(message);
     Object.assign(this, { status, reason, requestId, retryAfter });
@@ -27,8 +27,18 @@ export function options(model) {
   return { top_k: 5, ...(model.activation_map_height > 0 && { class_activation_map: "base64" }) };
 }
 
+/** An image that was chosen may be a folder, or changed since; to send it would fail as if nobody answered. */
+async function check(image) {
+  try {
+    await image.slice(0, 1).arrayBuffer();
+  } catch ({ message }) {
+    throw new Failure({ status: null, reason: "UNREADABLE", message });
+  }
+}
+
 /** {body, seconds}: the API's JSON, and how long it took as seen from here. */
 export async function classify(model, image, { token, signal }) {
+  await check(image);
   const started = performance.now();
   // Of an unnamed type, so that a dropped JSON or form file is refused as no image instead of being read as a request.
   const headers = { "content-type": "application/octet-stream" };

@@ -9,7 +9,10 @@ export class Trouble {
 
   /** again(): what the button does */
   constructor(again) {
-    part("again").addEventListener("click", again);
+    part("again").addEventListener("click", () => {
+      part("status").focus(); // the button goes, and the keyboard would start over at the top
+      again();
+    });
   }
 
   clear() {
@@ -26,10 +29,11 @@ export class Trouble {
     part("failure-detail").textContent = detail;
     part("again").hidden = !passes(failure);
     part("failure").hidden = false;
+    part("failure").scrollIntoView({ block: "nearest" }); // on a phone it lies below the image
     this.#countDown(wait ?? 0);
   }
 
-  /** On the button alone: it lies in a part that is read aloud when it changes, so its name stays as it is. */
+  /** On the button alone, which lies beside the part that is read aloud whenever it changes. */
   #countDown(seconds) {
     const end = performance.now() + 1000 * seconds;
     const button = part("again");
