@@ -16,7 +16,7 @@ def test_an_interrupted_build_says_so_and_writes_nothing(tmp_path: Path, monkeyp
         raise KeyboardInterrupt
 
     monkeypatch.setattr(subprocess, "run", interrupted)
-    result = CliRunner().invoke(main, ["build", "swin_digits", "--model-store", str(tmp_path)])
+    result = CliRunner().invoke(main, ["build", "swin_digits", "--tune", "--model-store", str(tmp_path)])
     assert result.exit_code == 130
     assert "interrupted while tuning: nothing was written" in result.output
     assert not list(tmp_path.glob("*.mar"))

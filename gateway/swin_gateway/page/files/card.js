@@ -15,7 +15,7 @@ export function card(model) {
     ["Preprocessing", model.preprocessing],
     ["Classes", model.labels.length > 0 ? `${WHOLE.format(model.labels.length)}: ${first(model.labels)}` : "none, embeddings alone"],
     ["Embedding", model.embedding_size > 0 ? `${WHOLE.format(model.embedding_size)} numbers` : ""],
-    ["Activation map", model.activation_map_height > 0 ? `${map} for each class` : "none: no logit is the mean of one"],
+    ["Activation map", model.activation_map_height > 0 ? `${map} for each class` : "none for this model"],
     ["Weights from", model.weights],
     ["Licence", model.licence],
     ["Computes", model.backend && `${model.backend} in ${model.dtype}: ${model.backend_reason}`],

@@ -134,6 +134,7 @@ async function run(signal) {
 }
 
 function show({ body, seconds }, model) {
+  trouble.clear(); // asking for the models may have failed meanwhile
   const [result] = body.results;
   const { predictions } = result;
   const best = predictions[0];

@@ -75,7 +75,7 @@ async function ask(path, { token, headers = {}, ...how }) {
 }
 
 async function failure(answer) {
-  const retryAfter = answer.headers.has("retry-after") ? Number(answer.headers.get("retry-after")) : null;
+  const retryAfter = answer.headers.has("retry-after") ? Number(answer.headers.get("retry-after")) || 0 : null; // a proxy may send a date
   const known = { status: answer.status, requestId: answer.headers.get("x-request-id") ?? "", retryAfter };
   try {
     const { error } = await answer.json();
