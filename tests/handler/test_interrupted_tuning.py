@@ -1,4 +1,4 @@
-"""Ctrl-C while another process times the backends -> said in one line, and the exit code of every interrupted command."""
+"""Ctrl-C while another process times the backends -> said in one line, and every interrupted command's exit code."""
 
 from __future__ import annotations
 
