@@ -118,7 +118,9 @@ def _elsewhere(record: Record, config: HandlerConfig, here: Machine, default: st
     # What a build without timing took is what this machine would take too, so an image may be built anywhere.
     anywhere = not record.timings and set(record.choice.values()) == {default}
     differs = record.machine.misfit(here)
-    return f"it was tuned elsewhere ({differs})" if differs and not anywhere and _needs_record(record, config) else ""
+    if not differs or anywhere or not _needs_record(record, config):
+        return ""
+    return f"it was {'tuned' if record.timings else 'built'} elsewhere ({differs})"
 
 
 def _no_worse(record: Record, here: Machine, choice: Mapping[int, str], default: str) -> bool:

@@ -162,7 +162,7 @@ def test_on_another_kind_of_device_the_best_default_is_no_fallback_where_nothing
     made = start(loaded, (folder, on_a_gpu(record)))
     assert (made.backend, made.note) == ("native", "")
     assert "nothing was timed for this machine" in caplog.text
-    assert "device cuda, here cpu" in caplog.text
+    assert "it was built elsewhere (device cuda, here cpu)" in caplog.text
 
 
 def test_but_a_worse_default_is(loaded: model.LoadedModel, prepared: Any) -> None:
