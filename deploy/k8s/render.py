@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-COMPONENTS = sorted(path.name for path in (HERE / "components").iterdir())
-OVERLAYS = sorted(path.name for path in (HERE / "overlays").iterdir())
+COMPONENTS = sorted(path.parent.name for path in (HERE / "components").glob("*/kustomization.yaml"))
+OVERLAYS = sorted(path.parent.name for path in (HERE / "overlays").glob("*/kustomization.yaml"))
 
 COMBINATIONS: dict[str, tuple[str, Sequence[str]]] = {
     **{overlay: (overlay, ()) for overlay in OVERLAYS},

@@ -27,6 +27,8 @@ from swin_gateway.secrets_in_environment import without_secrets
 log = structlog.get_logger("torchserve")
 
 TAIL_LINES = 20
+END_SECONDS = 5.0  # between SIGTERM and SIGKILL
+PUMP_SECONDS = 1.0  # for the last of its output, once it has ended
 REASON_LENGTH = 300  # characters: torch lists every tensor that does not fit
 FATAL = "SWINSERVE_FATAL "  # the handler prints this before it gives up loading
 LEVELS = {  # log4j's and Python's names -> ours
@@ -122,10 +124,10 @@ class TorchServe:
         assert self._process is not None
         assert self._pump is not None
         code = await self._process.wait()
-        await asyncio.wait([self._pump], timeout=1)
+        await asyncio.wait([self._pump], timeout=PUMP_SECONDS)
         return code
 
-    async def stop(self, timeout: float = 5.0) -> None:
+    async def stop(self, timeout: float = END_SECONDS) -> None:
         """SIGTERM, after `timeout` seconds SIGKILL; removes the folder. Nothing may be in flight any more."""
         self.ending = True
         if self._process is not None and self._process.returncode is None:
@@ -136,7 +138,7 @@ class TorchServe:
                 self._process.kill()
                 await self._process.wait()
         if self._pump is not None:
-            await asyncio.wait([self._pump], timeout=1)
+            await asyncio.wait([self._pump], timeout=PUMP_SECONDS)
         self._runtime.remove()
 
     def _command(self) -> list[str]:

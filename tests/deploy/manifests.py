@@ -17,7 +17,7 @@ Object = dict[str, Any]
 
 POD_FIELDS = {
     *("containers", "volumes", "securityContext", "serviceAccountName", "automountServiceAccountToken"),
-    *("enableServiceLinks", "terminationGracePeriodSeconds"),
+    *("enableServiceLinks", "terminationGracePeriodSeconds", "topologySpreadConstraints"),
 }
 """Those of an InferenceService's predictor that are a pod's."""
 

@@ -7,13 +7,16 @@ import re
 import pytest
 
 import swinserve
+from swin_gateway.http_server import CLOSE_SECONDS
 from swin_gateway.ports import CUT_SECONDS
 from swin_gateway.settings import PREFIX, ServeSettings
+from swin_gateway.torchserve import END_SECONDS, PUMP_SECONDS
+from swin_gateway.tracing import FLUSH_SECONDS
 from tests.deploy.manifests import Object, named, objects, of_kind, pods, serving, settings
 
 MIB = 2**20
-TORCHSERVE_ENDS_SECONDS = 5.0
-"""What it has before it is killed."""
+ENDING_SECONDS = CUT_SECONDS + 2 * CLOSE_SECONDS + END_SECONDS + PUMP_SECONDS + FLUSH_SECONDS
+"""What is late is cut, the REST and the metrics port close, TorchServe ends, its output is read, spans are sent."""
 RESTING_MIB = 80 + 180 + 830
 """Gateway, JVM and worker of Swin-T: loadtests/results, memory and overload."""
 
@@ -60,7 +63,7 @@ def test_a_pod_has_the_time_to_drain_and_no_call_may_take_longer_than_a_drain(
     read = parsed(found, monkeypatch)
     pod = serving(found)
     hook = pod.container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-    needed = hook + read.drain_grace + read.drain_timeout + CUT_SECONDS + TORCHSERVE_ENDS_SECONDS
+    needed = hook + read.drain_grace + read.drain_timeout + ENDING_SECONDS
     assert pod.spec["terminationGracePeriodSeconds"] > needed
     assert read.max_timeout <= read.drain_timeout
 
@@ -138,7 +141,7 @@ def test_kserve_runs_the_deployments_container_under_its_own_name(found: list[Ob
         assert theirs.spec[field] == ours.spec[field]
 
 
-@pytest.mark.parametrize("found", ["cpu", "gpu"], indirect=True)
+@pytest.mark.parametrize("found", ["cpu", "gpu", "kserve"], indirect=True)
 def test_pods_spread_over_nodes_and_zones(found: list[Object]) -> None:
     pod = serving(found)
     constraints = pod.spec["topologySpreadConstraints"]

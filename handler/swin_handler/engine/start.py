@@ -1,7 +1,7 @@
 """Model and what was compiled for it -> an engine that has answered rightly in every batch bucket.
 
 A start only loads. Where the tuning record does not fit the machine, or what it names cannot be used, a safe default
-serves and `note` says why.
+serves and `note` says why; only the log does, if nothing was timed and so nothing better was given up.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ def load(
         raise BadArchive(str(error)) from error
     choices = [*_safe(record, config, device)]
     default = _default(model, Plan("", record.dtype, buckets, device, threads))
-    note = _misfit(record, config, machine.current(device, threads), default)
+    here = machine.current(device, threads)
+    elsewhere = _elsewhere(record, config, here, default)
+    note = elsewhere or _misfit(record, config)
     if not note:
         choices.insert(0, _wanted(record, config, device))
     for choice, dtype in choices:
@@ -63,7 +65,10 @@ def load(
             note = note or str(error)
             log.warning("%s", error)
             continue
-        if note:
+        if elsewhere and _no_worse(record, here, choice, default):
+            log.warning("nothing was timed for this machine, swinserve tune does it: %s", elsewhere)
+            note = ""
+        elif note:
             log.warning("a safe default serves: %s", note)
         return BatchEngine(model, forwards, choice, dtype=dtype, device=device, note=note)
     raise BadArchive(f"no backend runs this model here: {note}")
@@ -108,14 +113,28 @@ def prepare(model: LoadedModel, plan: Plan, folder: Path) -> None:
     backend.prepare(model, plan, own)
 
 
-def _misfit(record: Record, config: HandlerConfig, here: Machine, default: str) -> str:
-    """Why the record says nothing about this machine and configuration; empty if it does."""
-    if not _needs_record(record, config):
-        return ""
+def _elsewhere(record: Record, config: HandlerConfig, here: Machine, default: str) -> str:
+    """Why the record says nothing about this machine; empty if it does."""
     # What a build without timing took is what this machine would take too, so an image may be built anywhere.
     anywhere = not record.timings and set(record.choice.values()) == {default}
-    if (differs := record.machine.misfit(here)) and not anywhere:
-        return f"it was tuned elsewhere ({differs})"
+    differs = record.machine.misfit(here)
+    if not differs or anywhere or not _needs_record(record, config):
+        return ""
+    return f"it was {'tuned' if record.timings else 'built'} elsewhere ({differs})"
+
+
+def _no_worse(record: Record, here: Machine, choice: Mapping[int, str], default: str) -> bool:
+    """Whether what serves on another machine is as good as the record ever promised: untimed, and its own choice, or on
+    another kind of device (no image is built on a GPU) the best default there."""
+    served = set(choice.values())
+    own = served == set(record.choice.values())
+    return not record.timings and (own or (record.machine.device != here.device and served == {default}))
+
+
+def _misfit(record: Record, config: HandlerConfig) -> str:
+    """Why the record says nothing about this configuration; empty if it does."""
+    if not _needs_record(record, config):
+        return ""
     if config.dtype not in ("auto", record.dtype):
         return f"it was tuned in {record.dtype}, not {config.dtype}"
     if unknown := sorted(set(config.batch_buckets) - set(record.choice)):

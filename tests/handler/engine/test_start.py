@@ -19,7 +19,7 @@ from swin_handler.engine.probe import FILE, Probe
 from swin_handler.engine.start import digest
 from swin_handler.errors import BadArchive
 from swin_handler.outputs import Outputs
-from swin_handler.tuning import Record
+from swin_handler.tuning import Record, Timing
 from tests.handler.conftest import unpack
 from tests.handler.engine.test_batches import noise
 
@@ -102,7 +102,12 @@ def test_a_record_of_another_machine_gives_the_safe_default_and_a_warning(
     loaded: model.LoadedModel, prepared: Any, caplog: pytest.LogCaptureFixture, change: dict[str, Any], told: str
 ) -> None:
     folder, record = prepared
-    elsewhere = replace(record, machine=replace(record.machine, **change), choice=dict.fromkeys((1, 2, 4), "inductor"))
+    elsewhere = replace(
+        record,
+        machine=replace(record.machine, **change),
+        choice=dict.fromkeys((1, 2, 4), "inductor"),
+        timings=(Timing("inductor", 1, 1e-3, 1e-3, 1e-6),),
+    )
     with caplog.at_level(logging.WARNING):
         made = start(loaded, (folder, elsewhere))
     assert made.backend == "native", "its file is there and fits"
@@ -124,17 +129,48 @@ def test_a_safe_default_that_was_never_timed_is_as_good_on_another_machine(
     assert (made.backend, made.note, caplog.text) == ("native", "", "")
 
 
-def test_but_not_where_a_better_one_could_run_that_was_not_compiled(
-    loaded: model.LoadedModel, prepared: Any, native: Altered, monkeypatch: pytest.MonkeyPatch
+def test_where_a_better_default_could_run_but_was_not_compiled_the_log_alone_says_so(
+    loaded: model.LoadedModel,
+    prepared: Any,
+    native: Altered,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    """An image that was built without AVX-512 and serves with it: eager is what it promised."""
+
     def absent(*_: Any) -> Any:
         raise engine.BackendFailed("it is not in this archive")
 
     monkeypatch.setattr(native, "load", absent)
     folder, record = prepared
     made = start(loaded, (folder, elsewhere(record, "eager")))
+    assert (made.backend, made.note) == ("eager", "")
+    assert "native: it is not in this archive" in caplog.text
+    assert "nothing was timed for this machine, swinserve tune does it: " in caplog.text
+    assert "threads 16, here 2" in caplog.text
+
+
+def on_a_gpu(record: Record) -> Record:
+    """As where the CPU is the other kind of device: an image that no GPU was there to build, on a GPU."""
+    return replace(record, machine=replace(record.machine, device="cuda"), choice=dict.fromkeys((1, 2, 4), "graphs"))
+
+
+def test_on_another_kind_of_device_the_best_default_is_no_fallback_where_nothing_was_timed(
+    loaded: model.LoadedModel, prepared: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, record = prepared
+    made = start(loaded, (folder, on_a_gpu(record)))
+    assert (made.backend, made.note) == ("native", "")
+    assert "nothing was timed for this machine" in caplog.text
+    assert "it was built elsewhere (device cuda, here cpu)" in caplog.text
+
+
+def test_but_a_worse_default_is(loaded: model.LoadedModel, prepared: Any) -> None:
+    folder, record = prepared
+    (folder / "native/code").write_bytes(b"c0mpiled")
+    made = start(loaded, (folder, on_a_gpu(record)))
     assert made.backend == "eager"
-    assert "threads 16, here 2" in made.note
+    assert "device cuda, here cpu" in made.note
 
 
 def test_a_changed_file_is_never_loaded(loaded: model.LoadedModel, prepared: Any, native: Altered) -> None:
