@@ -1,7 +1,7 @@
 """Golden cases: outputs of the reference implementations, float32 on a CPU; `-s` prints the errors.
 
-Ours answer in float64: the only rounding is then the reference's own, and every CPU comes to the same errors. In float32
-two CPUs differ from each other by as much as SwinV2-T's golden case differs from the truth.
+Ours answer in float64: the only rounding is then the reference's own, and every CPU comes to the same errors. In
+float32 two CPUs differ from each other by as much as SwinV2-T's golden case differs from the truth.
 """
 
 from __future__ import annotations
