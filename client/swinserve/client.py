@@ -93,8 +93,8 @@ class Client:
 
         At most `in_flight` are read and not yet handed out. They travel several in a call (`in_flight` // 4, 16 at
         most), and several calls at a time; with `in_flight` under 8 each image alone. In order if `ordered`, else as
-        they are ready; `index` and `image` tell which. An answer that is ready waits while the next image is read: where
-        they come slowly, as from a camera, use `classify` for each, or AsyncClient, whose answers do not wait.
+        they are ready; `index` and `image` tell which. An answer that is ready waits while the next image is read: for
+        images that come slowly, as from a camera, use `classify`, or AsyncClient, whose answers do not wait.
 
         What fails is told by its `result.error` and ends nothing: images that cannot be read or decoded, and whole
         calls. What `images` itself raises comes after the answers to all before it. Raises ValueError for `in_flight`
@@ -119,8 +119,10 @@ class Client:
         return self._tried(partial(self._transport.model, named(name), version), a_call(timeout, self.timeout))
 
     def close(self) -> None:
-        """Closes the connection; closing twice does no harm. Other threads' calls under way end Cancelled: over gRPC at once,
-        over HTTP when the wait that each is in has ended."""
+        """Closes the connection; closing twice does no harm.
+
+        Calls that other threads have under way end as Cancelled: over gRPC at once, over HTTP after their present wait.
+        """
         # Before it closes, so that who is under way finds out why.
         transport, self._open = self._open, None
         if transport is not None:

@@ -41,8 +41,9 @@ class HttpTransport:
             with self._http.stream(**arguments) as streamed:
                 raw = b"".join(_in_time(streamed.iter_raw(), until))
             # Decodes as a whole what came in pieces.
-            known = {"headers": streamed.headers, "request": streamed.request}
-            answer = httpx.Response(streamed.status_code, content=raw, **known)
+            answer = httpx.Response(
+                streamed.status_code, headers=streamed.headers, content=raw, request=streamed.request
+            )
         return rest_messages.read(exchange, answer, call)
 
 
