@@ -22,7 +22,7 @@ def dropping() -> Iterator[str]:
 
 @contextmanager
 def dripping(seconds: float) -> Iterator[str]:
-    """host:port of an HTTP answer that comes a byte at a time, so often, and never ends."""
+    """host:port of an HTTP answer that comes a byte at a time, so often; it takes a hundred of them."""
     ended = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -35,8 +35,10 @@ def dripping(seconds: float) -> Iterator[str]:
         def _pour(caller: socket.socket) -> None:
             try:
                 caller.recv(65536)
-                caller.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
-                while not ended.wait(seconds):
+                caller.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n")
+                for _ in range(100):
+                    if ended.wait(seconds):
+                        break
                     caller.sendall(b" ")
             except OSError:
                 pass  # the caller has had enough, which is what the tests are about

@@ -1,6 +1,7 @@
 """Client.classify_stream: any number of images, read as fast as answers are taken; both protocols, both clients."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
@@ -251,6 +252,21 @@ async def test_leaving_early_gives_up_what_is_read_and_what_is_asked() -> None:
         async with aclosing(client.classify_stream(source(), in_flight=3)) as stream:
             assert (await anext(stream)).image == b"first"
         assert sorted(ended) == ["asking", "reading"]
+
+
+async def test_what_reads_the_input_is_closed_and_not_left_to_the_garbage_collector() -> None:
+    left: list[str] = []
+    before = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(finalizer=lambda generator: left.append(generator.__name__))
+    try:
+        async with (
+            AsyncClient(transport=AsyncInMemoryTransport(lambda image: ImageResult())) as client,
+            aclosing(client.classify_stream([b"a", b"b", b"c"], in_flight=1)) as stream,
+        ):
+            await anext(stream)
+    finally:
+        sys.set_asyncgen_hooks(*before)
+    assert "_batches" not in left
 
 
 @pytest.mark.parametrize(("in_flight", "calls", "images"), [(1, 1, 1), (4, 4, 1), (7, 7, 1), (32, 4, 8), (640, 40, 16)])
