@@ -11,8 +11,8 @@ from pathlib import Path
 
 import swinserve
 from swin_handler.offline import OfflineModel
+from tests.e2e.documented import ROOT
 from tests.e2e.running import SWINSERVE, Running
-from tests.e2e.test_readme import ROOT
 
 
 def test_the_archive_in_a_process_of_ones_own_answers_exactly_as_the_service(
