@@ -174,6 +174,26 @@ def test_stopping_ends_it_and_keeps_what_was_measured(service: Service) -> None:
     assert threading.active_count() < 20
 
 
+def test_what_is_measured_changes_no_more_though_ctrl_c_hit_while_threads_were_started() -> None:
+    begun, released = threading.Event(), threading.Event()
+
+    class Held(Fake):
+        def classify_many(self, images: list[bytes], *, model: str) -> Classification:
+            begun.set()
+            assert released.wait(30)
+            return super().classify_many(images, model=model)
+
+    load = Load(plan(concurrency=1), lambda: Held(0.0))
+    load.start()
+    assert begun.wait(30)
+    load.stop()
+    unnoted = load._threads.pop()
+    assert load.wait()
+    released.set()
+    unnoted.join(30)
+    assert (load.measured.images, len(load.measured.columns["call"])) == (0, 0)
+
+
 def test_ctrl_c_shows_what_was_measured_and_ends_with_130(service: Service) -> None:
     script = "from swinserve.cli import main; main(prog_name='swinserve')"
     command = [sys.executable, "-c", script, "bench", service.url, "--seconds", "60", "--warm-up", "0", "--json"]
