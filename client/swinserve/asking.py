@@ -4,14 +4,24 @@ import math
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
-from .errors import InternalError, InvalidRequest, SwinserveError, TooLarge, UndecodableImage, UnsupportedType
+from .errors import (
+    Cancelled,
+    InternalError,
+    InvalidRequest,
+    SwinserveError,
+    TooLarge,
+    UndecodableImage,
+    UnsupportedType,
+)
 from .results import Classification, ImageResult, Timing
 from .transport import Call, Question
 
 Image = bytes | str | Path
 """An encoded image's bytes, or the path of its file."""
+
+Many = TypeVar("Many")
 
 IMAGE_ERRORS = (TooLarge, UnsupportedType, UndecodableImage)
 
@@ -40,6 +50,13 @@ class ClassifyOptions(TypedDict, total=False):
     class_activation_map: bool
     timeout: float | None
     request_id: str | None
+
+
+def several(images: Many) -> Many:
+    """TypeError for one image, whose letters or bytes would be taken for many."""
+    if isinstance(images, str | bytes | bytearray | Path):
+        raise TypeError(f"several images are a list or another iterable, not one {type(images).__name__}")
+    return images
 
 
 def asked(images: Sequence[bytes], options: Mapping[str, Any], timeout: float) -> tuple[Question, Call]:
@@ -88,6 +105,13 @@ def good(answer: Classification) -> Classification:
     if answer.results[0].error is not None:
         raise answer.results[0].error
     return answer
+
+
+def cancelled(call: Call) -> Cancelled:
+    """By whoever closed the client, or left a stream."""
+    return Cancelled(
+        "the client was closed, or the stream left, meanwhile", reason="CANCELLED", request_id=call.request_id
+    )
 
 
 def refused(question: Question, error: SwinserveError) -> Classification:

@@ -17,14 +17,17 @@ async def answered(
     files: AsyncIterator[ImageFile[T]], ask: Ask, *, in_flight: int = 32, ordered: bool = True
 ) -> AsyncGenerator[Answered[T], None]:
     """Reads on only while fewer than `in_flight` are read and not yet handed out. Answers that are there do not wait
-    for input that is slow."""
-    stream = Stream(files, ask, Window.of(in_flight), ordered)
+    for input that is slow. What `files` raises is raised after the answers to all that came before it."""
+    broken: list[Exception] = []
+    stream = Stream(_until_it_breaks(files, broken), ask, Window.of(in_flight), ordered)
     try:
         while stream.goes_on:
             for each in await stream.next():
                 yield each
     finally:
         await stream.stop()
+    if broken:
+        raise broken[0]
 
 
 class Stream(Generic[T]):
@@ -70,6 +73,14 @@ class Stream(Generic[T]):
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
         await self._source.aclose()
+
+
+async def _until_it_breaks(files: AsyncIterator[ImageFile[T]], broken: list[Exception]) -> AsyncIterator[ImageFile[T]]:
+    try:
+        async for file in files:
+            yield file
+    except Exception as error:  # noqa: BLE001 - it is raised at the end
+        broken.append(error)
 
 
 async def _batches(files: AsyncIterator[ImageFile[T]], most: int) -> AsyncGenerator[Batch[T], None]:

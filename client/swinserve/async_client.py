@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
 from . import async_bulk
-from .asking import ClassifyOptions, Image, a_call, asked, checked, good, named, refused
+from .asking import ClassifyOptions, Image, a_call, asked, cancelled, checked, good, named, refused, several
 from .bulk import StreamedImage
 from .errors import SwinserveError
 from .image_files import ImageFile, content, image_file
@@ -40,6 +40,8 @@ class AsyncClient:
         token: str | None = None,
         transport: AsyncTransport | None = None,
     ) -> None:
+        if retries < 0:
+            raise ValueError(f"retries is 0 or more, not {retries}")
         self.url = url
         self.timeout = timeout
         self.retries = retries
@@ -54,7 +56,7 @@ class AsyncClient:
 
     async def classify_many(self, images: Iterable[Image], **options: Unpack[ClassifyOptions]) -> Classification:
         """As Client.classify_many."""
-        return await self._classify([await _content(image) for image in images], options)
+        return await self._classify([await _content(image) for image in several(images)], options)
 
     async def classify_stream(
         self,
@@ -70,7 +72,7 @@ class AsyncClient:
         once.
         """
         ask = partial(self.classify_many, **options)
-        answers = async_bulk.answered(_files(images), ask, in_flight=in_flight, ordered=ordered)
+        answers = async_bulk.answered(_files(several(images)), ask, in_flight=in_flight, ordered=ordered)
         async with aclosing(answers):
             async for file, answer in answers:
                 yield StreamedImage(*file.name, answer)
@@ -84,10 +86,11 @@ class AsyncClient:
         return await self._tried(partial(self._transport.model, named(name), version), a_call(timeout, self.timeout))
 
     async def close(self) -> None:
-        """Closes the connection; closing twice does no harm."""
-        if self._open is not None:
-            await self._open.close()
-            self._open = None
+        """Closes the connection; closing twice does no harm. Calls that are under way are Cancelled."""
+        # Before it closes, so that who is under way finds out why.
+        transport, self._open = self._open, None
+        if transport is not None:
+            await transport.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -115,9 +118,22 @@ class AsyncClient:
         while True:
             try:
                 return await ask(Call(attempts.remaining, call.request_id))
-            except SwinserveError as error:
+            except (Exception, asyncio.CancelledError) as error:
+                # A library whose connection is closed under a call says so in words of its own; gRPC cancels it.
+                if self._open is None and not _is_cancelled():
+                    raise cancelled(call) from error
+                if not isinstance(error, SwinserveError):
+                    raise
                 pause = attempts.pause_after(error)
             await asyncio.sleep(pause)
+            if self._open is None:
+                raise cancelled(call)
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody cancelled the task itself."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _content(image: Image) -> bytes:

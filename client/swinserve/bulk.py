@@ -1,6 +1,6 @@
 """Many images -> calls of some images each, several under way at a time -> an answer for each image.
 
-Measured on two cores with small images: 4 calls of 8 images get 1,000 images a second, one image a call 550, and the
+Measured on two cores with small images: 4 calls of 8 images get 960 images a second, one image a call 550, and the
 service's own ClassifyStream 830, whose images moreover could take no turns over several addresses.
 """
 
@@ -117,15 +117,28 @@ def batches(files: Iterable[ImageFile[T]], most: int) -> Iterator[Batch[T]]:
 def answered(
     files: Iterable[ImageFile[T]], ask: Ask, *, in_flight: int = 32, ordered: bool = True
 ) -> Iterator[Answered[T]]:
-    """Reads on only while fewer than `in_flight` are read and not yet handed out. `ask` runs in threads."""
+    """Reads on only while fewer than `in_flight` are read and not yet handed out. `ask` runs in threads.
+
+    What `files` raises is raised after the answers to all that came before it.
+    """
+    broken: list[Exception] = []
     window = Window.of(in_flight)
     under_way: list[Future[list[Answered[T]]]] = []
-    for batch in batches(files, window.images):
+    for batch in batches(_until_it_breaks(files, broken), window.images):
         under_way.append(_started(lambda batch=batch: _ask(batch, ask)))  # type: ignore[misc]
         while len(under_way) == window.calls or any(call.done() for call in _eligible(under_way, ordered)):
             yield from _next(under_way, ordered)
     while under_way:
         yield from _next(under_way, ordered)
+    if broken:
+        raise broken[0]
+
+
+def _until_it_breaks(files: Iterable[ImageFile[T]], broken: list[Exception]) -> Iterator[ImageFile[T]]:
+    try:
+        yield from files
+    except Exception as error:  # noqa: BLE001 - it is raised at the end
+        broken.append(error)
 
 
 def _ask(batch: Batch[T], ask: Ask) -> list[Answered[T]]:

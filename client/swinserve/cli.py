@@ -125,10 +125,23 @@ class Frame(click.Group):
             ctx.exit(130)
 
 
+# What is in the message of a service that could not be reached -> what to say beside it; the first that fits.
+HINTS = {
+    "wrong version number": "; does it speak TLS?",
+    "certificate": "",
+    "refused": "; start it with `swinserve serve`, or name another one",
+    "socket closed": "; does it speak TLS, or want a certificate?",
+    "disconnected": "; does it speak TLS?",
+    "reset": "; does it speak TLS?",
+    "handshake": "; does it speak TLS?",
+}
+
+
 def _leave(error: SwinserveError) -> NoReturn:
-    hint = "; start it with `swinserve serve`, or name another one" if error.reason == UNREACHABLE else ""
-    text = error.message if hint else str(error)
-    click.echo(f"swinserve: {' '.join(text.split())}{hint}", err=True)
+    unreachable = error.reason == UNREACHABLE
+    hints = (hint for words, hint in HINTS.items() if words in error.message.lower().replace("_", " "))
+    text = error.message + next(hints, "") if unreachable else str(error)
+    click.echo(f"swinserve: {' '.join(text.split())}", err=True)
     raise click.exceptions.Exit(3 if isinstance(error, Unavailable) else 1) from error
 
 

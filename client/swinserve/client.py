@@ -4,11 +4,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from threading import Event
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
 from . import bulk
-from .asking import ClassifyOptions, Image, a_call, asked, checked, good, named, refused
+from .asking import ClassifyOptions, Image, a_call, asked, cancelled, checked, good, named, refused, several
 from .bulk import StreamedImage
 from .errors import SwinserveError
 from .image_files import content, image_file
@@ -28,9 +29,10 @@ class Client:
     IP addresses; so do all the addresses of a name, over gRPC.
 
     `timeout` is the deadline of every call that does not bring its own, in seconds and over all its tries: the service
-    stops working on a call when it has passed. Over HTTP, each wait of a try (to connect, to send, to receive) is
-    bounded by it. A call that the service had no room for, or that did not reach it, is tried again up to `retries`
-    times, not before the service said and only if the deadline leaves the time.
+    stops working on a call when it has passed. Over HTTP, each wait of a try is bounded by it, and an answer whose body
+    still comes when it has passed is given up; only the wait that is then under way may outlast it. A call that the
+    service had no room for, or that did not reach it, is tried again up to `retries` times, not before the service said
+    and only if the deadline leaves the time.
 
     `ca`, `cert` and `key` are paths of PEM files: whom to trust instead of the usual authorities, and who we are where
     the service asks. `token` is sent as `Authorization: Bearer …`, in clear text where there is no TLS. `transport`
@@ -54,6 +56,8 @@ class Client:
         token: str | None = None,
         transport: Transport | None = None,
     ) -> None:
+        if retries < 0:
+            raise ValueError(f"retries is 0 or more, not {retries}")
         self.url = url
         self.timeout = timeout
         self.retries = retries
@@ -80,7 +84,7 @@ class Client:
 
         Raises SwinserveError when the call as a whole fails, and OSError when a file cannot be read.
         """
-        return self._classify([content(image) for image in images], options)
+        return self._classify([content(image) for image in several(images)], options)
 
     def classify_stream(
         self, images: Iterable[Image], *, ordered: bool = True, in_flight: int = 32, **options: Unpack[ClassifyOptions]
@@ -89,15 +93,22 @@ class Client:
 
         At most `in_flight` are read and not yet handed out. They travel several in a call (`in_flight` // 4, 16 at
         most), and several calls at a time; with `in_flight` under 8 each image alone. In order if `ordered`, else as
-        they are ready; `index` and `image` tell which.
+        they are ready; `index` and `image` tell which. An answer that is ready waits while the next image is read: for
+        images that come slowly, as from a camera, use `classify`, or AsyncClient, whose answers do not wait.
 
         What fails is told by its `result.error` and ends nothing: images that cannot be read or decoded, and whole
-        calls. Raises ValueError for `in_flight` under 1. `timeout` is each call's, and a `request_id` all calls'.
+        calls. What `images` itself raises comes after the answers to all before it. Raises ValueError for `in_flight`
+        under 1. `timeout` is each call's, and a `request_id` all calls'. Who leaves the loop early waits for nothing;
+        calls that are under way are not tried again.
         """
-        files = (image_file((index, image), image) for index, image in enumerate(images))
-        ask = partial(self.classify_many, **options)
-        for file, answer in bulk.answered(files, ask, in_flight=in_flight, ordered=ordered):
-            yield StreamedImage(*file.name, answer)
+        files = (image_file((index, image), image) for index, image in enumerate(several(images)))
+        left = Event()
+        ask = partial(self._classify, options=options, given_up=left.is_set)
+        try:
+            for file, answer in bulk.answered(files, ask, in_flight=in_flight, ordered=ordered):
+                yield StreamedImage(*file.name, answer)
+        finally:
+            left.set()
 
     def models(self, *, timeout: float | None = None) -> list[Model]:
         """Every model version that is served. `timeout` is in seconds. Raises SwinserveError."""
@@ -108,10 +119,14 @@ class Client:
         return self._tried(partial(self._transport.model, named(name), version), a_call(timeout, self.timeout))
 
     def close(self) -> None:
-        """Closes the connection; closing twice does no harm."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None
+        """Closes the connection; closing twice does no harm.
+
+        Calls that other threads have under way end as Cancelled: over gRPC at once, over HTTP after their present wait.
+        """
+        # Before it closes, so that who is under way finds out why.
+        transport, self._open = self._open, None
+        if transport is not None:
+            transport.close()
 
     def __enter__(self) -> Self:
         return self
@@ -127,18 +142,27 @@ class Client:
             raise RuntimeError("this Client is closed")
         return self._open
 
-    def _classify(self, images: Sequence[bytes], options: ClassifyOptions) -> Classification:
+    def _classify(
+        self, images: Sequence[bytes], options: ClassifyOptions, given_up: Callable[[], bool] = lambda: False
+    ) -> Classification:
         question, call = asked(images, options, self.timeout)
         try:
-            return checked(question, self._tried(partial(self._transport.classify, question), call))
+            return checked(question, self._tried(partial(self._transport.classify, question), call, given_up))
         except SwinserveError as error:
             return refused(question, error)
 
-    def _tried(self, ask: Callable[[Call], T], call: Call) -> T:
+    def _tried(self, ask: Callable[[Call], T], call: Call, given_up: Callable[[], bool] = lambda: False) -> T:
         attempts = Attempts(call.timeout, self.retries)
         while True:
             try:
                 return ask(Call(attempts.remaining, call.request_id))
-            except SwinserveError as error:
+            except Exception as error:
+                # A library whose connection is closed under a call says so in words of its own.
+                if self._open is None:
+                    raise cancelled(call) from error
+                if not isinstance(error, SwinserveError):
+                    raise
                 pause = attempts.pause_after(error)
             time.sleep(pause)
+            if self._open is None or given_up():
+                raise cancelled(call)

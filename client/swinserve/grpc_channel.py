@@ -23,6 +23,9 @@ OPTIONS = (
     # gRPC's own grows to two minutes: so long would a service that is back be called unreachable.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 5_000),
+    # Also how long one attempt may take: with gRPC's own, calls to a machine that drops packets would end with their
+    # deadline, and nobody would know that they never got there.
+    ("grpc.min_reconnect_backoff_ms", 2_000),
 )
 
 

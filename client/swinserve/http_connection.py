@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from . import rest_messages
-from .errors import UNREACHABLE, SwinserveError, Unavailable
+from .errors import SwinserveError
 from .http_errors import HTTPX_ERRORS, failure
 from .rest_messages import Exchange
 from .rotation import Rotation
@@ -16,7 +16,7 @@ from .service import Service
 from .transport import Call
 
 CONNECT_SECONDS = 2.0
-"""Where there is another address to turn to, a machine that does not answer may cost no more."""
+"""A machine that drops what it is sent is unreachable after that, as it is over gRPC."""
 
 
 class HttpConnection:
@@ -42,14 +42,13 @@ class HttpConnection:
         headers = rest_messages.headers(self._service, call)
         body = dict(exchange.body)
         headers |= body.pop("headers", {})
-        connect = min(CONNECT_SECONDS, call.timeout) if len(self._roots) > 1 else call.timeout
         try:
             yield {
                 "method": exchange.method,
                 "url": root + exchange.path,
                 "params": exchange.params,
                 "headers": headers,
-                "timeout": httpx.Timeout(call.timeout, connect=connect),
+                "timeout": httpx.Timeout(call.timeout, connect=min(CONNECT_SECONDS, call.timeout)),
                 **body,
             }
         except HTTPX_ERRORS as error:
@@ -58,7 +57,4 @@ class HttpConnection:
     def _failure(self, error: Exception, root: str, call: Call) -> SwinserveError:
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             self._roots.rest(root)
-        if isinstance(error, httpx.ConnectTimeout) and len(self._roots) > 1:
-            message = f"cannot reach {root}: no connection within {CONNECT_SECONDS:g} s"
-            return Unavailable(message, reason=UNREACHABLE, request_id=call.request_id)
         return failure(error, root, call)

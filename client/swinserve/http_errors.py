@@ -5,8 +5,9 @@ import httpx
 from .errors import UNREACHABLE, DeadlineExceeded, InternalError, InvalidRequest, SwinserveError, Unavailable
 from .transport import Call
 
-# What httpx raises -> what we raise, and the reason word. A connection time-out is the deadline's, as it is in gRPC.
+# What httpx raises -> what we raise, and the reason word; the first that fits.
 FOREIGN: tuple[tuple[type[Exception], type[SwinserveError], str], ...] = (
+    (httpx.ConnectTimeout, Unavailable, UNREACHABLE),
     (httpx.TimeoutException, DeadlineExceeded, "DEADLINE_EXCEEDED"),
     (httpx.NetworkError, Unavailable, UNREACHABLE),
     (httpx.ProxyError, Unavailable, UNREACHABLE),
@@ -32,6 +33,8 @@ def foreign(error: Exception, url: str, timeout: float) -> tuple[type[SwinserveE
     """An exception of httpx -> our class, the reason, the message."""
     matches = ((ours, reason) for theirs, ours, reason in FOREIGN if isinstance(error, theirs))
     ours, reason = next(matches, (InternalError, ""))
+    if isinstance(error, httpx.ConnectTimeout):
+        return ours, reason, f"cannot reach {url}: no connection in time"
     if reason == UNREACHABLE:
         return ours, reason, f"cannot reach {url}: {error}"
     if ours is DeadlineExceeded:

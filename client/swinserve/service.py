@@ -50,13 +50,16 @@ def service(
     token: str | None = None,
 ) -> Service:
     """ValueError for a URL of another form, TLS files without TLS, and a token that no header carries."""
+    if "@" in url:
+        # Without the URL: whoever reads the message must not read the password.
+        raise ValueError("a URL holds no user and no password; a token goes along as `token`, or SWINSERVE_TOKEN")
     scheme, found, rest = url.partition("://")
     addresses, slash, path = rest.partition("/")
     if not found or scheme not in SCHEMES:
         raise ValueError(f"{url!r} is none of {FORMS}")
     is_grpc = scheme.startswith("grpc")
     if "?" in url or "#" in url or (path and is_grpc):
-        raise ValueError(f"{url!r} holds more than addresses")
+        raise ValueError("the URL holds more than addresses")
     if not SCHEMES[scheme] and (ca or cert or key):
         raise ValueError(f"{scheme}:// has no TLS, so there is no use for certificates; did you mean {scheme}s://?")
     if token is not None and not (token.isascii() and token.isprintable() and token and " " not in token):
@@ -73,7 +76,7 @@ def service(
 
 def _address(address: str, url: str, port: int | None) -> str:
     parts = urlsplit(f"//{address}")
-    if not parts.hostname or parts.username is not None or parts.netloc != address:
+    if not parts.hostname or parts.netloc != address:
         raise ValueError(f"{url!r} has {address!r} where a host and port belong")
     if parts.port is None and port is not None:  # reading a port that is none is a ValueError too
         return f"{address.rstrip(':')}:{port}"

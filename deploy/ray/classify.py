@@ -3,7 +3,7 @@
     python deploy/ray/classify.py photos/ answers/ --archive model_store/swin_digits-1.0.mar --workers 2
 
 IMAGES and ANSWERS may be whatever Ray Data reads and writes (s3://…). Rows: path, and either labels and scores, best
-first, or the error of this image and its reason.
+first, or the error of this image and its reason. ANSWERS must not be there yet.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def main() -> None:
         num_cpus=asked.threads,
         num_gpus=asked.gpus,
     )
-    answers.write_parquet(asked.answers, ray_remote_args={"num_cpus": 0})
+    # Ray would add to what is there, and rows of two runs would stand side by side.
+    answers.write_parquet(asked.answers, mode=ray.data.SaveMode.ERROR, ray_remote_args={"num_cpus": 0})
     print(answers.stats() if asked.stats else f"written to {asked.answers}")
 
 

@@ -29,9 +29,10 @@ def main() -> int:
     differ = 0
     with Client(asked.server) as client:
         for row, served in _served(client, rows):
-            if row["labels"] != _labels(served) or row["scores"] != _scores(served):
+            ours = (row["reason"], row["labels"], row["scores"])
+            if ours != (_reason(served), _labels(served), _scores(served)):
                 differ += 1
-                print(f"{row['path']}: Ray {row['labels']} {row['scores']}, the service {served}")
+                print(f"{row['path']}: Ray {ours}, the service {served}")
     refused = sum(row["error"] is not None for row in rows)
     print(f"{len(rows)} files, {refused} of them refused; {differ} answers differ")
     return int(differ > 0 or not rows)
@@ -43,6 +44,10 @@ def _served(client: Client, rows: list[dict[str, Any]]) -> Iterator[tuple[dict[s
         top_k = max(len(row["scores"] or ()) for row in some) or None
         answer = client.classify_many([Path(row["path"]) for row in some], top_k=top_k)
         yield from zip(some, answer.results, strict=True)
+
+
+def _reason(result: ImageResult) -> str | None:
+    return result.error.reason if result.error else None
 
 
 def _labels(result: ImageResult) -> list[str] | None:

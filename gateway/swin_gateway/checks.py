@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import os
 import shutil
+import ssl
 import zipfile
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -80,8 +81,15 @@ def _ports(settings: ServeSettings) -> Iterator[Check]:
 
 
 def _is_a_service(host: str, port: int) -> bool:
-    """Whether a Swinserve answers there. One that speaks TLS is not recognised."""
-    connection = http.client.HTTPConnection(host, port, timeout=2)
+    """Whether a Swinserve answers there, in clear text or over TLS."""
+    # Unverified: nothing is told to it, and whose certificate it has is no matter here.
+    anybody = ssl.create_default_context()
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+    plain = http.client.HTTPConnection(host, port, timeout=2)
+    return _lives(plain) or _lives(http.client.HTTPSConnection(host, port, timeout=2, context=anybody))
+
+
+def _lives(connection: http.client.HTTPConnection) -> bool:
     try:
         connection.request("GET", "/livez")
         return connection.getresponse().status == 200
@@ -100,7 +108,8 @@ def _archives(settings: ServeSettings) -> Iterator[Check]:
         try:
             archive = read_archive(path)
         except StartError as error:
-            advice = f"swinserve build {path.stem.rpartition('-')[0]}, or remove the file"
+            # How it was built, a broken file does not tell.
+            advice = "build it again as it was built, or remove the file"
             yield f"archive {path.name}", "fail", str(error).partition("; build it again")[0], advice
         else:
             size, weights = path.stat().st_size / 1e6, archive.manifest.weights

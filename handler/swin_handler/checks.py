@@ -71,10 +71,14 @@ def _engine(path: Path, manifest: Manifest) -> Check:
     """Loads the archive as a worker does: each batch bucket has then answered rightly."""
     what, name = f"engine of {manifest.name}@{manifest.version}", f"{manifest.name}@{manifest.version}"
     record = manifest.engine
+    on_gpu = record.machine.device == "cuda"
+    if on_gpu and not torch.cuda.is_available():
+        advice = "serve it on a machine with one, or build it again with --device cpu"
+        return what, "warn", "it was built for a GPU, and none can be used here", advice
     try:
-        model = OfflineModel(path, gpu=0 if record.machine.device == "cuda" else None)
+        model = OfflineModel(path, gpu=0 if on_gpu else None)
     except BadArchive as error:
-        return what, "fail", str(error), f"build the archive again: swinserve build {manifest.name}"
+        return what, "fail", str(error), "build the archive again as it was built"
     found = f"{model.backend} in {model.dtype} answers rightly"
     if model.note:
         return what, "warn", f"{found}, a safe default: {model.note}", f"swinserve tune {name}"

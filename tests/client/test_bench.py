@@ -99,34 +99,60 @@ def test_an_open_loop_sends_what_is_due_and_no_more(service: Service) -> None:
     assert load.measured.images == len(service.seen)
 
 
-class Stalled:
-    """A client whose calls stop short of their deadline each time."""
+class Fake:
+    """A client whose calls take as long as they are told, and are then answered, or stop short of their deadline."""
 
-    calls = 0
+    def __init__(self, *seconds: float, fails: bool = False) -> None:
+        """seconds: of the first calls; the others take the last's"""
+        self.began: list[float] = []
+        self._seconds, self._fails = seconds, fails
 
-    def __enter__(self) -> "Stalled":
+    def __enter__(self) -> "Fake":
         return self
 
     def __exit__(self, *_: object) -> None:
         pass
 
     def classify_many(self, images: list[bytes], *, model: str) -> Classification:
-        self.calls += 1
-        time.sleep(0.1)
-        if self.calls > 1:
+        self.began.append(time.monotonic())
+        time.sleep(self._seconds[min(len(self.began), len(self._seconds)) - 1])
+        if self._fails and len(self.began) > 1:
             raise DeadlineExceeded("too late", reason="DEADLINE_EXCEEDED")
         return Classification("swin", "1", "eager", "float32", (ImageResult(),), Timing(), "id")
 
 
 def test_a_service_that_stalls_is_not_asked_less_for_it() -> None:
-    client = Stalled()
+    client = Fake(0.1, fails=True)
     load = Load(plan(rate=100.0, concurrency=1), lambda: client)
     load.start()
     assert load.wait()
+    calls = len(client.began)
     assert load.measured.images == 1
-    assert load.measured.errors["DEADLINE_EXCEEDED"] == client.calls - 1
-    assert client.calls + load.measured.not_sent == 50
+    assert load.measured.errors["DEADLINE_EXCEEDED"] == calls - 1
+    assert calls + load.measured.not_sent == 50
     assert load.measured.not_sent >= 44  # each takes the time of ten
+
+
+def test_what_waited_for_a_stalled_call_counts_its_waiting() -> None:
+    client = Fake(0.1, 0.0)
+    load = Load(plan(rate=100.0, concurrency=1), lambda: client)
+    load.start()
+    assert load.wait()
+    first, second, third, *_ = load.measured.columns["call"]
+    assert first >= 0.1
+    # Due 10 and 20 ms after the first, they were sent when it had its answer.
+    assert second >= 0.09
+    assert third >= 0.08
+
+
+def test_no_call_of_an_open_loop_comes_before_it_is_due() -> None:
+    client = Fake(0.0)
+    load = Load(plan(rate=100.0, seconds=0.2, concurrency=1), lambda: client)
+    before = time.monotonic()
+    load.start()
+    assert load.wait()
+    assert [number for number, began in enumerate(client.began) if began - before < number / 100] == []
+    assert len(client.began) + load.measured.not_sent == 20
 
 
 def test_the_warm_up_is_not_counted(service: Service) -> None:
@@ -146,6 +172,26 @@ def test_stopping_ends_it_and_keeps_what_was_measured(service: Service) -> None:
     assert load.wait()
     assert load.measured.images == len(load.measured.columns["call"]) > 0
     assert threading.active_count() < 20
+
+
+def test_what_is_measured_changes_no_more_though_ctrl_c_hit_while_threads_were_started() -> None:
+    begun, released = threading.Event(), threading.Event()
+
+    class Held(Fake):
+        def classify_many(self, images: list[bytes], *, model: str) -> Classification:
+            begun.set()
+            assert released.wait(30)
+            return super().classify_many(images, model=model)
+
+    load = Load(plan(concurrency=1), lambda: Held(0.0))
+    load.start()
+    assert begun.wait(30)
+    load.stop()
+    unnoted = load._threads.pop()
+    assert load.wait()
+    released.set()
+    unnoted.join(30)
+    assert (load.measured.images, len(load.measured.columns["call"])) == (0, 0)
 
 
 def test_ctrl_c_shows_what_was_measured_and_ends_with_130(service: Service) -> None:

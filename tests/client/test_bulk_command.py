@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from swinserve.cli import main
 from swinserve.commands.tally import LISTED, Tally
@@ -105,11 +106,53 @@ def test_many_files_come_in_several_tables(run: Run) -> None:
     assert result.stdout.count("photos/00.png") == 101
 
 
-def test_only_the_first_failures_are_listed(run: Run) -> None:
-    result = run(*["photos/07.png"] * (LISTED + 5))
+def test_only_the_first_failures_are_listed_where_an_output_file_has_all(run: Run, photos: Path) -> None:
+    for i in range(LISTED + 5):
+        (photos / f"bad{i}.png").write_bytes(b"bad UNDECODABLE")
+    bad = [f"photos/bad{i}.png" for i in range(LISTED + 5)]
+    kept = run(*bad, "--output", "out.jsonl")
+    assert kept.exit_code == 1
+    *_, count, _ = told = kept.stderr.splitlines()
+    assert (len(told), len(lines())) == (LISTED + 2, LISTED + 5)
+    assert count == f"swinserve: {LISTED + 5} of {LISTED + 5} files failed; 5 are not listed here"
+    every = run(*bad)
+    assert len(every.stderr.splitlines()) == LISTED + 6
+    assert every.stderr.endswith(f"swinserve: {LISTED + 5} of {LISTED + 5} files failed\n")
+
+
+def test_pictures_are_named_alike_by_every_run(run: Run, photos: Path) -> None:
+    command = ("photos/00.png", "photos/01.png", "--cam", "out.png", "--output", "out.jsonl")
+    (photos / "01.png").write_bytes(b"bad UNDECODABLE")
+    assert run(*command).exit_code == 1
+    Image.new("RGB", (40, 30), "teal").save(photos / "01.png")
+    mended = run(*command)
+    assert (mended.exit_code, mended.exception) == (0, None)
+    assert Path("out-01.png").exists()
+    assert not Path("out.png").exists()
+    again = run(*command)
+    assert (again.exit_code, again.exception) == (0, None)
+    assert run("photos/00.png", "deep/00.png", *command[2:]).exit_code == 2  # one of them is done, and has its picture
+
+
+def test_standard_input_is_another_image_each_time(run: Run, service: Service) -> None:
+    for content in (b"one", b"two"):
+        assert run("-", "--output", "out.jsonl", input=content).exit_code == 0
+    assert [asked.images for asked in service.seen] == [[b"one"], [b"two"]]
+    assert [line["file"] for line in lines()] == ["-", "-"]
+
+
+def test_a_file_that_is_named_twice_is_in_the_output_once(run: Run) -> None:
+    assert run("photos/00.png", "photos/0[01].png", "--output", "out.jsonl").exit_code == 0
+    assert [line["file"] for line in lines()] == ["photos/00.png", "photos/01.png"]
+
+
+@pytest.mark.parametrize("reason", ["UNAUTHENTICATED", "PERMISSION_DENIED", "MODEL_NOT_FOUND"])
+def test_what_every_file_would_fail_with_ends_it_at_once(run: Run, reason: str) -> None:
+    result = run("photos", "--output", "out.jsonl", "--model", f"fail {reason}")
     assert result.exit_code == 1
-    assert len(result.stderr.splitlines()) == LISTED + 1
-    assert result.stderr.endswith(f"swinserve: {LISTED + 5} of {LISTED + 5} files failed; 5 are not listed here\n")
+    assert [line for line in result.stderr.splitlines() if f"refused: {reason} ({reason}, request " in line]
+    assert "photos/" not in result.stderr
+    assert not Path("out.jsonl").exists()  # so that the next run tries them all
 
 
 def test_a_tally_says_how_fast() -> None:
@@ -134,6 +177,24 @@ def test_a_terminal_sees_a_bar_and_no_one_else_does(service: Service) -> None:
     assert b"images/s" in seen
     assert b"1 of 40 files failed" in seen
     assert process.returncode == 1
+
+
+@pytest.mark.parametrize("wrong", [["--server", "ftp://host"], ["--cam", "photos/00.jpg"]])
+def test_on_a_terminal_a_wrong_command_line_shows_no_bar(wrong: list[str]) -> None:
+    ours, theirs = pty.openpty()
+    command = [*SWINSERVE, "classify", "photos", "-o", "out.jsonl", *wrong]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=theirs, env=os.environ | {"TERM": "xterm"}
+    ) as process:
+        os.close(theirs)
+        seen = b""
+        while chunk := _read(ours):
+            seen += chunk
+        assert process.wait(60) == 2
+    os.close(ours)
+    assert b"Error: " in seen
+    assert b"images/s" not in seen
+    assert b"\x1b[?25l" not in seen  # which hides the cursor
 
 
 def _read(terminal: int) -> bytes:

@@ -150,3 +150,10 @@ def test_a_closed_client_says_so(client: Client) -> None:
 def test_a_url_that_is_none_of_ours_is_a_value_error(url: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         Client(url)
+
+
+@pytest.mark.parametrize("image", ["photo.jpg", b"an image", bytearray(b"an image")])
+def test_one_image_where_several_belong_is_a_type_error(client: Client, service: Service, image: object) -> None:
+    with pytest.raises(TypeError, match=f"not one {type(image).__name__}"):
+        client.classify_many(image)
+    assert not service.seen

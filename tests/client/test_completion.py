@@ -45,6 +45,16 @@ def test_bash_completes(words: list[str], offered: list[str]) -> None:
     assert completed(*words) == offered
 
 
+@pytest.mark.parametrize("words", [["classify", "ph"], ["classify", "--files-from", "ph"]], ids=" ".join)
+def test_files_are_left_to_bash(words: list[str]) -> None:
+    """click answers with a type that stands for files, for which the script turns on bash's own completion."""
+    asked = {"COMP_WORDS": f"swinserve {' '.join(words)}", "COMP_CWORD": str(len(words))}
+    environment = os.environ | asked | {"_SWINSERVE_COMPLETE": "bash_complete"}
+    probe = "from swinserve.cli import main; main(prog_name='swinserve')"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == "file,ph\n"
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_each_shell_gets_a_script_that_asks_us(shell: str) -> None:
     result = CliRunner().invoke(main, ["completion", shell], prog_name="swinserve")

@@ -80,7 +80,8 @@ def test_every_httpx_exception_is_in_the_table() -> None:
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (httpx.ConnectTimeout("slow"), DeadlineExceeded),
+        (httpx.ConnectTimeout("slow"), Unavailable),
+        (httpx.ReadTimeout("slow"), DeadlineExceeded),
         (httpx.ConnectError("refused"), Unavailable),
         (httpx.RemoteProtocolError("went away"), Unavailable),
         (httpx.LocalProtocolError("bad header"), InvalidRequest),

@@ -216,7 +216,10 @@ def test_without_pillow_it_says_what_to_install_before_anything_is_sent(
 
 
 def test_a_picture_is_named_after_its_file() -> None:
-    assert names(Path("x/out.png"), ["a.jpg"]) == [Path("x/out.png")]
-    assert names(Path("x/out.png"), ["y/a.b.jpg", "-"]) == [Path("x/out-a.b.png"), Path("x/out-stdin.png")]
+    assert names(Path("x/out.png"), ["a.jpg"]) == {"a.jpg": Path("x/out.png")}
+    assert list(names(Path("x/out.png"), ["y/a.b.jpg", "-"]).values()) == [
+        Path("x/out-a.b.png"),
+        Path("x/out-stdin.png"),
+    ]
     with pytest.raises(click.UsageError, match=r"both y/a\.jpg and a\.png as out-a\.png"):
         names(Path("out.png"), ["y/a.jpg", "a.png"])

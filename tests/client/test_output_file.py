@@ -18,6 +18,7 @@ GOOD = [
     FileOutcome("a.png", "swin", "1", BEST, request_id="r1"),
     FileOutcome("\udcff b,\n.png", "swin", "1", BEST[:1]),
     FileOutcome("none.png", "swin", "1"),
+    FileOutcome("a\rb\r\n.png", "swin", "1", (Prediction("old\rmac", 4, 0.5),)),
 ]
 FAILED = FileOutcome("bad.png", error=InvalidRequest("broken", reason="UNDECODABLE", request_id="r2"))
 SUFFIXES = [".jsonl", ".csv"]
@@ -79,12 +80,15 @@ def test_csv_has_a_row_a_prediction(tmp_path: Path) -> None:
         ("a.png", "2", "2", '"one"', "0.25", ""),
         ("\udcff b,\n.png", "1", "1", "thr,ee\n", "0.75", ""),
         ("none.png", "0", "0", "", "", ""),
+        ("a\rb\r\n.png", "1", "1", "old\rmac", "0.5", ""),
         ("bad.png", "0", "0", "", "", "UNDECODABLE"),
     ]
     assert (rows[0]["model"], rows[0]["request_id"], rows[-1]["message"]) == ("swin", "r1", "broken")
 
 
-@pytest.mark.parametrize("content", [b"my diary\n", b'{"a": 1}\n', b"[1]\n", b"file,rank\n", b"\xff\xfe\n"])
+@pytest.mark.parametrize(
+    "content", [b"my diary\n", b'{"a": 1}\n', b"[1]\n", b"file,rank\n", b"\xff\xfe\n", b'{"file": [1]}\n', b"\0\n"]
+)
 def test_a_file_of_somebody_else_is_refused_and_not_touched(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(click.UsageError, match="cannot be continued"):
@@ -107,6 +111,53 @@ def test_answers_of_another_model_are_not_mixed(path: Path) -> None:
     assert written(path, model="swin")
     with pytest.raises(click.UsageError, match="the model swin, not other"):
         OutputFile(path, "other")
+
+
+def test_answers_of_another_version_are_not_mixed(path: Path) -> None:
+    written(path, *GOOD)
+    assert OutputFile(path, "swin", "1").done
+    with pytest.raises(click.UsageError, match="the version 1, not 2"):
+        OutputFile(path, "swin", "2")
+
+
+def test_standard_input_is_kept_and_never_done(path: Path) -> None:
+    written(path, FileOutcome("-", "swin", "1", BEST))
+    before = path.read_bytes()
+    assert written(path) == set()
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("row", [b"\r\n", b"a\rb,1,1,x,1,1,,,,,\r\n", b'"%s"\r\n' % (b"x" * 200_000)])
+def test_rows_that_csv_itself_cannot_read_are_refused(tmp_path: Path, row: bytes) -> None:
+    path = tmp_path / "out.csv"
+    written(path, *GOOD)
+    whole = path.read_bytes() + row + row
+    path.write_bytes(whole)
+    with pytest.raises(click.UsageError, match="cannot be continued"):
+        OutputFile(path, "")
+    assert path.read_bytes() == whole
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_stays_one_and_the_file_keeps_its_mode(path: Path) -> None:
+    real = path.with_name(f"real{path.suffix}")
+    path.symlink_to(real.name)
+    written(path, *GOOD, FAILED)
+    real.chmod(0o640)
+    assert written(path, FAILED) == {outcome.file for outcome in GOOD}
+    assert path.is_symlink()
+    assert (real.stat().st_mode & 0o777, b"bad.png" in real.read_bytes()) == (0o640, True)
+
+
+def test_nothing_is_left_behind_where_reading_ends_otherwise(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    written(path, *GOOD)
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        OutputFile(path, "")
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_the_suffix_says_the_format(tmp_path: Path) -> None:

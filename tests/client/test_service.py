@@ -67,3 +67,21 @@ def test_what_no_connection_can_be_made_of_is_a_value_error(
     with pytest.raises(ValueError, match=why) as caught:
         kind(url, **options)
     assert options.get("token") in (None, "") or str(options["token"]) not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize(
+    "url",
+    ["http://me:hush@host", "me:hush@host", "grpc://me:hu/sh@host", "https://host?token=hush", "ftp://me:hush@host"],
+)
+def test_a_secret_in_a_url_is_in_no_message(kind: type, url: str) -> None:
+    with pytest.raises(ValueError, match="URL") as caught:
+        kind(url)
+    assert "hush" not in str(caught.value)
+    assert "sh@" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_fewer_retries_than_none_are_a_value_error(kind: type) -> None:
+    with pytest.raises(ValueError, match="retries is 0 or more, not -1"):
+        kind("http://host", retries=-1)

@@ -1,17 +1,29 @@
 """Client.classify_stream: any number of images, read as fast as answers are taken; both protocols, both clients."""
 
 import asyncio
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
 from itertools import count, islice
 from pathlib import Path
 
 import pytest
 
-from swinserve import AsyncClient, Client, ImageResult, NotFound, UndecodableImage
+from swinserve import (
+    AsyncClient,
+    Cancelled,
+    Classification,
+    Client,
+    ImageResult,
+    NotFound,
+    Unavailable,
+    UndecodableImage,
+)
 from swinserve.bulk import BYTES_PER_CALL, Batch, Window, batches
 from swinserve.image_files import ImageFile
 from swinserve.testing import AsyncInMemoryTransport, InMemoryTransport
+from swinserve.transport import Call, Question
 
 from .conftest import CLIENTS, Awaited, Service
 
@@ -166,6 +178,95 @@ async def test_a_cancelled_stream_cancels_its_calls() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     await asyncio.wait_for(ended.wait(), 10)
+
+
+@pytest.mark.parametrize("in_flight", [4, 32])
+def test_what_came_before_the_input_broke_is_answered_before_that_is_told(client: Client, in_flight: int) -> None:
+    def broken() -> Iterator[bytes]:
+        yield from (b"a", b"b", b"c", b"d", b"e")
+        raise ConnectionError("the camera is gone")
+
+    found = []
+    with pytest.raises(ConnectionError, match="the camera"):
+        found.extend(each.image for each in client.classify_stream(broken(), in_flight=in_flight))
+    assert found == [b"a", b"b", b"c", b"d", b"e"]
+
+
+def test_one_image_is_no_stream(client: Client) -> None:
+    with pytest.raises(TypeError, match="not one str"):
+        list(client.classify_stream("photo.jpg"))
+
+
+def test_calls_of_a_stream_that_was_left_are_not_made_again() -> None:
+    second, released, given_up = threading.Event(), threading.Event(), threading.Event()
+
+    def answer(image: bytes) -> ImageResult:
+        if image == b"short":
+            assert second.wait(30)
+            return ImageResult()
+        second.set()
+        assert released.wait(30)
+        raise Unavailable("draining")
+
+    with Client(transport=InMemoryTransport(answer)) as client:
+        ask = client._tried
+
+        def tried(*what: object) -> object:
+            try:
+                return ask(*what)
+            except Cancelled:
+                given_up.set()
+                raise
+
+        client._tried = tried
+        stream = client.classify_stream([b"short", b"long"], in_flight=2)
+        assert next(stream).image == b"short"
+        stream.close()
+        released.set()
+        assert given_up.wait(30)
+
+
+async def test_leaving_early_gives_up_what_is_read_and_what_is_asked() -> None:
+    ended, waiting = [], asyncio.Event()
+
+    async def source() -> AsyncIterator[bytes]:
+        yield b"first"
+        yield b"second"
+        waiting.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("reading")
+
+    class Hanging(AsyncInMemoryTransport):
+        async def classify(self, question: Question, call: Call) -> Classification:
+            if question.images == (b"first",):
+                await waiting.wait()
+                return await super().classify(question, call)
+            try:
+                return await asyncio.Event().wait()
+            finally:
+                ended.append("asking")
+
+    async with AsyncClient(transport=Hanging(lambda image: ImageResult())) as client:
+        async with aclosing(client.classify_stream(source(), in_flight=3)) as stream:
+            assert (await anext(stream)).image == b"first"
+        assert sorted(ended) == ["asking", "reading"]
+
+
+async def test_what_reads_the_input_is_closed_and_not_left_to_the_garbage_collector() -> None:
+    left: list[str] = []
+    before = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(finalizer=lambda generator: left.append(generator.__name__))
+    try:
+        async with (
+            AsyncClient(transport=AsyncInMemoryTransport(lambda image: ImageResult())) as client,
+            aclosing(client.classify_stream([b"a", b"b", b"c"], in_flight=1)) as stream,
+        ):
+            await anext(stream)
+    finally:
+        sys.set_asyncgen_hooks(*before)
+    assert "_batches" not in left
 
 
 @pytest.mark.parametrize(("in_flight", "calls", "images"), [(1, 1, 1), (4, 4, 1), (7, 7, 1), (32, 4, 8), (640, 40, 16)])

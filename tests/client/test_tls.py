@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from swinserve import Client, Unavailable
+from swinserve.cli import main
 from tests.gateway.certificates import Authority
 
 from .conftest import CLIENTS, FAKES, Service
@@ -78,3 +80,24 @@ def test_without_a_token_none_is_sent(service: Service, connect: Callable[..., C
     with connect(service.url, token="hush") as client:
         client.classify(b"a")
     assert [asked.authorization for asked in service.seen] == ["", "Bearer hush"]
+
+
+def told(url: str, *options: object) -> str:
+    result = CliRunner().invoke(main, ["served", "--server", url, *map(str, options)])
+    assert result.exit_code == 3
+    return result.stderr
+
+
+def test_who_speaks_another_protocol_than_the_service_is_asked_about_tls(guarded: Service, files: Files) -> None:
+    assert "does it speak TLS" in told(guarded.url.replace("s://", "://"))
+
+
+def test_a_service_without_tls_is_told_as_such(service: Service, files: Files) -> None:
+    assert "does it speak TLS" in told(service.url.replace("://", "s://"), "--ca", files["ca"])
+
+
+def test_a_certificate_that_is_not_trusted_is_no_service_to_start(guarded: Service, files: Files) -> None:
+    text = told(guarded.url, "--ca", files["client_ca"]).lower().replace("_", " ")
+    assert "certificate verify failed" in text
+    assert "swinserve serve" not in text
+    assert "does it" not in text

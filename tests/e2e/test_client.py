@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.documented import ROOT, addressed
 from tests.e2e.running import SWINSERVE, Running, until
-from tests.e2e.test_readme import ROOT, addressed
 
 PAGE = (ROOT / "docs" / "client.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

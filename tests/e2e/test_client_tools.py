@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import swinserve
 from swin_handler.offline import OfflineModel
+from tests.e2e.documented import ROOT
 from tests.e2e.running import SWINSERVE, Running
 
 
@@ -22,6 +25,16 @@ def test_the_archive_in_a_process_of_ones_own_answers_exactly_as_the_service(
     for one, other in zip(ours, theirs, strict=True):
         assert [offline.labels[index] for index in one.indices] == [each.label for each in other.predictions]
         assert list(one.scores) == [each.score for each in other.predictions]
+
+
+def test_the_python_of_the_howto_runs(store: Path) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/howto/millions-of-images.md").read_text(), re.DOTALL)
+    here = block.replace("model_store/swin_digits-1.0.mar", str(store / "swin_digits-1.0.mar"))
+    assert here != block
+    done = subprocess.run([sys.executable, "-c", here], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    samples = sorted((ROOT / "model_store/swin_digits/samples").iterdir())
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [path.name.split("-")[0] for path in samples]
 
 
 def test_bench_measures_a_real_service(shared: Running, digit: Path) -> None:

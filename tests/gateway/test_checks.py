@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +18,7 @@ from swin_gateway.checks import Check
 from swin_gateway.listening import listen
 from swin_gateway.settings import PREFIX
 
+from .certificates import Authority
 from .samples import write_archive
 
 PORTS = ("http", "grpc", "metrics")
@@ -77,15 +80,33 @@ class Alive(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def service_port() -> Iterator[int]:
+@contextmanager
+def alive(tls: ssl.SSLContext | None = None) -> Iterator[int]:
     """Where something answers as a service's metrics port does."""
     with HTTPServer(("127.0.0.1", 0), Alive) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server.server_port
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def service_port() -> Iterator[int]:
+    with alive() as port:
+        yield port
+
+
+@pytest.fixture
+def guarded_port(tmp_path: Path) -> Iterator[int]:
+    """The same over TLS."""
+    pair = Authority().issue(tmp_path / "tls")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pair.certificate, pair.key)
+    with alive(context) as port:
+        yield port
 
 
 def test_a_port_that_a_running_service_has_is_a_warning(
@@ -95,11 +116,18 @@ def test_a_port_that_a_running_service_has_is_a_warning(
     assert_advised(told(tmp_path)["metrics port"], "warn", "a service runs here", "for a second service")
 
 
+def test_a_service_that_speaks_tls_is_a_warning_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, guarded_port: int
+) -> None:
+    monkeypatch.setenv("SWINSERVE_METRICS_PORT", str(guarded_port))
+    assert_advised(told(tmp_path)["metrics port"], "warn", "a service runs here", "for a second service")
+
+
 def test_a_broken_archive_fails_and_spares_the_others(tmp_path: Path) -> None:
     write_archive(tmp_path / "digits-1.0.mar")
     (tmp_path / "half-2.0.mar").write_bytes((tmp_path / "digits-1.0.mar").read_bytes()[:100])
     found = told(tmp_path)
-    assert_advised(found["archive half-2.0.mar"], "fail", "no complete model archive", "swinserve build half")
+    assert_advised(found["archive half-2.0.mar"], "fail", "no complete model archive", "as it was built")
     assert found["archive digits@1.0"][1] == "ok"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -47,7 +49,7 @@ def test_an_archive_whose_weights_were_damaged_fails(tiny_archive: Path, tmp_pat
     _, verdict, found, advice = told(tmp_path)["engine of tiny@1.0"]
     assert verdict == "fail"
     assert "SHA-256" in found
-    assert "swinserve build tiny" in advice
+    assert advice == "build the archive again as it was built"
 
 
 def test_the_model_store_may_be_named_by_the_settings_file(tiny_archive: Path, tmp_path: Path) -> None:
@@ -55,3 +57,16 @@ def test_the_model_store_may_be_named_by_the_settings_file(tiny_archive: Path, t
     config = tmp_path / "serve.toml"
     config.write_text(f'model_store = "{tmp_path}"\n')
     assert "engine of tiny@1.0" in told(config=config)
+
+
+def test_an_archive_for_a_gpu_is_a_warning_where_there_is_none(
+    tiny_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with zipfile.ZipFile(tiny_archive) as archive:
+        record = json.loads(archive.read("swinserve.json"))["engine"]
+    record["machine"]["device"] = "cuda"
+    with_manifest(tiny_archive, tmp_path / "tiny-1.0.mar", engine=record)
+    _, verdict, found, advice = told(tmp_path)["engine of tiny@1.0"]
+    assert (verdict, found) == ("warn", "it was built for a GPU, and none can be used here")
+    assert "--device cpu" in advice

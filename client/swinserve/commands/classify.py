@@ -14,15 +14,20 @@ from .outcome import FileOutcome, Keeper
 from .outcomes import outcomes
 from .output_file import OutputFile
 from .picture_files import PictureFiles
-from .tally import Bar, Tally
+from .tally import LISTED, Bar, Tally
 
 Show = Callable[[Iterable[FileOutcome]], None]
 PATH = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
-@click.argument("files", nargs=-1, metavar="FILE…")
-@click.option("--files-from", metavar="LIST", help="Also the files named in LIST, one a line; `-` is standard input.")
+@click.argument("files", nargs=-1, metavar="FILE…", type=click.Path(allow_dash=True))
+@click.option(
+    "--files-from",
+    metavar="LIST",
+    type=click.Path(allow_dash=True),
+    help="Also the files named in LIST, one a line; `-` is standard input.",
+)
 @options.server
 @options.tls
 @click.option("--model", default="", help="The served name.  [default: the service's first model]")
@@ -36,14 +41,15 @@ PATH = click.Path(dir_okay=False, path_type=Path)
     type=PATH,
     callback=options.in_a_folder,
     help="Append to FILE.jsonl (as --json prints) or FILE.csv (a row a prediction), file by file. The same command "
-    "goes on where it ended: files that FILE has are skipped, those that failed are tried again.",
+    "goes on where it ended: files that FILE has are skipped, those that failed are tried again, and so is `-`.",
 )
 @click.option(
     "--embedding",
     metavar="FILE.npy",
     type=PATH,
     callback=options.in_a_folder,
-    help="Write the embeddings: float32, a row for each file, NaN where it failed. With --json, each line has its own.",
+    help="Write the embeddings: float32, a row for each file, NaN where it failed; with --output, "
+    "they are of one run and cannot be gone on with. With --json, each line has its own.",
 )
 @click.option(
     "--cam",
@@ -80,7 +86,8 @@ def classify(
 ) -> None:
     """Classify image files: FILE is one, a folder (all JPEG, PNG and WebP below it), a glob, or `-` for standard input.
 
-    A file that fails is listed, the others are classified all the same, and the exit code is 1.
+    A file that fails is listed, the others are classified all the same, and the exit code is 1. What every other file
+    would fail with too, such as a model that is not served, ends it.
 
     \b
     swinserve classify photo.jpg
@@ -92,16 +99,20 @@ def classify(
     if as_json and output is not None:
         raise click.UsageError("--json prints what --output FILE.jsonl keeps: one of them will do")
     names = inputs.named(files, files_from)
-    earlier = [] if output is None else [OutputFile(output, how["model"])]
+    if output is not None:
+        names = list(dict.fromkeys(names))  # as a second run would have it
+    earlier = [] if output is None else [OutputFile(output, how["model"], how["version"])]
     todo = [name for name in names if not any(name in file.done for file in earlier)]
     if len(todo) < len(names) and embedding is not None:
         raise click.UsageError(f"{embedding} would lack the files that {output} has already: name another --output")
     how |= {"embedding": embedding is not None, "class_activation_map": cam is not None}
-    tally = Tally(lists=not as_json)
-    keepers = [*_bar(len(todo), output), tally, *_keepers(todo, embedding, cam), *earlier]
+    tally = Tally(lists=not as_json, most=None if output is None else LISTED)
     with options.connect(server, timeout, ca, cert, key) as client:
-        found = outcomes(todo, partial(client.classify_many, **how), keepers, concurrency)
+        keepers = [tally, *_keepers(names, embedding, cam), *earlier]
         try:
+            # Only here, where it is stopped whatever happens.
+            keepers = [*_bar(len(todo), output), *keepers]
+            found = outcomes(todo, partial(client.classify_many, **how), keepers, concurrency)
             _show(as_json, output, how)(found)
         finally:
             problems = [problem for keeper in keepers for problem in keeper.finish()]

@@ -17,7 +17,7 @@ def completion(context: click.Context, shell: str) -> None:
     zsh    swinserve completion zsh >> ~/.zshrc
     fish   swinserve completion fish > ~/.config/fish/completions/swinserve.fish
 
-    It works from the next shell on.
+    It works from the next shell on. In zsh, `compinit` has to come before it in ~/.zshrc.
     """
     kind = get_completion_class(shell)
     assert kind is not None, "click knows all three"

@@ -64,6 +64,7 @@ class Load:
         self._numbers = itertools.count()
         self._sent = 0
         self._stopped = threading.Event()
+        self._over = False
         self._recording = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._began = self._measured_from = self._end = 0.0
@@ -95,6 +96,9 @@ class Load:
         if self._plan.rate is not None:
             due = math.ceil((self._end - self._began) * self._plan.rate - ROUNDING)
             self.measured.not_sent = max(0, due - self._sent)
+        with self._recording:
+            # A thread that ctrl-C kept `start` from noting may still be calling.
+            self._over = True
         return True
 
     def _run(self, client: Client) -> None:
@@ -129,6 +133,8 @@ class Load:
 
     def _record(self, answer: Classification | SwinserveError, due: float, size: int) -> None:
         with self._recording:
+            if self._over:
+                return
             measured, now = self.measured, time.monotonic()
             measured.seconds = now - self._measured_from
             if isinstance(answer, SwinserveError):

@@ -26,11 +26,11 @@ class PictureFiles:
                 raise
             raise click.UsageError(f"{MISSING} (there is no module {error.name!r})") from error
         self._draw, self._unreadable = draw, Unreadable
-        self._paths = iter(names(pattern, files))
+        self._paths = names(pattern, files)
         self._problems: list[str] = []
 
     def keep(self, file: ImageFile[str], outcome: FileOutcome) -> None:
-        path = next(self._paths)
+        path = self._paths[file.name]
         if outcome.error is not None:
             return
         try:
@@ -57,8 +57,11 @@ class PictureFiles:
         return self._draw(file.content, best.class_activation_map, outcome.map_region, caption)
 
 
-def names(pattern: Path, files: Sequence[str]) -> list[Path]:
-    """Where each file's picture goes; click.UsageError if two would go to one place or one over an image."""
+def names(pattern: Path, files: Sequence[str]) -> dict[str, Path]:
+    """Where each file's picture goes; click.UsageError if two would go to one place or one over an image.
+
+    files: all of them, whether an earlier run has drawn them or not, so that every run names them alike.
+    """
     if pattern.suffix != ".png":
         raise click.BadParameter(f"{pattern} does not end in .png", param_hint="--cam")
     stems = ["stdin" if file == "-" else Path(file).stem for file in files]
@@ -71,4 +74,4 @@ def names(pattern: Path, files: Sequence[str]) -> list[Path]:
         if path in takers:
             raise click.UsageError(f"--cam would draw both {takers[path]} and {file} as {path}")
         takers[path] = file
-    return paths
+    return dict(zip(files, paths, strict=True))

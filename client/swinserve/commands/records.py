@@ -20,6 +20,7 @@ class Record(NamedTuple):
 
     file: str
     model: str
+    version: str
     good: bool
     raw: bytes
 
@@ -49,9 +50,12 @@ class JsonLines:
                 return
             try:
                 told = json.loads(line)
-                yield Record(told["file"], told.get("model", ""), "error" not in told, line)
+                names = (told["file"], told.get("model", ""), told.get("version", ""))
+                if not all(isinstance(name, str) for name in names):
+                    raise TypeError(names)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise Foreign(f"line {number} is not of `swinserve classify`") from error
+            yield Record(*names, good="error" not in told, raw=line)
 
 
 class Csv:
@@ -75,12 +79,15 @@ class Csv:
         return _rows(rows or [(outcome.file, 0, 0, "", "", "", *about, *problem)])
 
     def read(self, file: BinaryIO) -> Generator[Record, None, None]:
-        text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+        # Rows end with a line feed; a carriage return alone is of a name or a label.
+        text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="\n")
         try:
             rows = csv.reader(_whole(text))
             if next(rows, list(COLUMNS)) != list(COLUMNS):
                 raise Foreign("its columns are not those of `swinserve classify`")
             yield from self._groups(rows)
+        except csv.Error as error:
+            raise Foreign(f"it is no CSV ({error})") from error
         finally:
             text.detach()  # the file is its opener's to close
 
@@ -90,10 +97,10 @@ class Csv:
             group.append(row)
             if len(row) != len(COLUMNS) or row[1] not in (str(len(group)), "0"):
                 if next(rows, None) is not None:
-                    raise Foreign(f"the row of {row[0]!r} is not of `swinserve classify`")
+                    raise Foreign(f"the row of {''.join(row[:1])!r} is not of `swinserve classify`")
                 return  # cut off within a cell that holds a line's end
             if row[1] == row[2]:
-                yield Record(row[0], row[6], not row[9], _rows(group))
+                yield Record(row[0], row[6], row[7], good=not row[9], raw=_rows(group))
                 group = []
 
 
@@ -104,7 +111,8 @@ def _whole(lines: Iterable[str]) -> Iterator[str]:
 
 def _rows(rows: Iterable[Iterable[object]]) -> bytes:
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    # As RFC 4180 has it; and only of what its line's end is made of does csv put a cell in quotes.
+    csv.writer(text, lineterminator="\r\n").writerows(rows)
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 

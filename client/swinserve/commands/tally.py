@@ -1,5 +1,6 @@
 """How many files were done and how many failed, and the first of those on standard error."""
 
+import math
 import time
 from collections.abc import Callable
 
@@ -10,15 +11,17 @@ from swinserve.image_files import ImageFile
 from .outcome import FileOutcome
 
 LISTED = 20
-"""Failures that are told one by one; a list that scrolls away helps nobody."""
+"""Failures that are told one by one where an output file tells all; a list that scrolls away helps nobody."""
 
 
 class Tally:
-    """`lists` the failures, unless whoever reads the output meets them there."""
+    """`lists` the failures, `most` of them if a file has all, unless whoever reads the output meets them there."""
 
-    def __init__(self, lists: bool, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, lists: bool, most: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.done = self.failed = 0
-        self._lists, self._clock, self._started = lists, clock, clock()
+        self._clock, self._started = clock, clock()
+        self._most = math.inf if most is None else most
+        self._lists = lists
 
     def __str__(self) -> str:
         seconds = self._clock() - self._started
@@ -30,13 +33,13 @@ class Tally:
         if outcome.error is None:
             return
         self.failed += 1
-        if self._lists and self.failed <= LISTED:
+        if self._lists and self.failed <= self._most:
             click.echo(f"swinserve: {click.format_filename(outcome.file)}: {outcome.error}", err=True)
 
     def finish(self) -> list[str]:
         if not (self._lists and self.failed):
             return []
-        more = f"; {self.failed - LISTED} are not listed here" if self.failed > LISTED else ""
+        more = f"; {self.failed - self._most:.0f} are not listed here" if self.failed > self._most else ""
         return [f"{self.failed} of {self.done} files failed{more}"]
 
 
