@@ -10,7 +10,7 @@ from .commands.classify import classify
 from .commands.completion import completion
 from .commands.doctor import doctor
 from .commands.served import served
-from .errors import UNREACHABLE, SwinserveError, Unavailable
+from .errors import UNREACHABLE, SwinserveError, Unauthenticated, Unavailable
 
 EXIT_CODES = """\b
 Exit codes:
@@ -141,6 +141,8 @@ def _leave(error: SwinserveError) -> NoReturn:
     unreachable = error.reason == UNREACHABLE
     hints = (hint for words, hint in HINTS.items() if words in error.message.lower().replace("_", " "))
     text = error.message + next(hints, "") if unreachable else str(error)
+    if isinstance(error, Unauthenticated):
+        text += "; the command line sends what SWINSERVE_TOKEN holds"
     click.echo(f"swinserve: {' '.join(text.split())}", err=True)
     raise click.exceptions.Exit(3 if isinstance(error, Unavailable) else 1) from error
 

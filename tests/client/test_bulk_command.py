@@ -151,6 +151,7 @@ def test_what_every_file_would_fail_with_ends_it_at_once(run: Run, reason: str) 
     result = run("photos", "--output", "out.jsonl", "--model", f"fail {reason}")
     assert result.exit_code == 1
     assert [line for line in result.stderr.splitlines() if f"refused: {reason} ({reason}, request " in line]
+    assert ("SWINSERVE_TOKEN" in result.stderr) == (reason == "UNAUTHENTICATED")
     assert "photos/" not in result.stderr
     assert not Path("out.jsonl").exists()  # so that the next run tries them all
 
