@@ -1,5 +1,7 @@
 """What httpx raises -> SwinserveErrors."""
 
+import ssl
+
 import httpx
 
 from .errors import UNREACHABLE, DeadlineExceeded, InternalError, InvalidRequest, SwinserveError, Unavailable
@@ -12,6 +14,8 @@ FOREIGN: tuple[tuple[type[Exception], type[SwinserveError], str], ...] = (
     (httpx.NetworkError, Unavailable, UNREACHABLE),
     (httpx.ProxyError, Unavailable, UNREACHABLE),
     (httpx.RemoteProtocolError, Unavailable, UNREACHABLE),
+    # What a server says of our certificate may come after the handshake, as httpx's asyncio side has not foreseen.
+    (ssl.SSLError, Unavailable, UNREACHABLE),
     (httpx.LocalProtocolError, InvalidRequest, "INVALID_REQUEST"),
     (httpx.UnsupportedProtocol, InvalidRequest, "INVALID_REQUEST"),
     (httpx.InvalidURL, InvalidRequest, "INVALID_REQUEST"),
@@ -21,7 +25,7 @@ FOREIGN: tuple[tuple[type[Exception], type[SwinserveError], str], ...] = (
     (httpx.StreamError, InternalError, ""),
     (httpx.CookieConflict, InternalError, ""),
 )
-HTTPX_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict)
+HTTPX_ERRORS = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict, ssl.SSLError)
 
 
 def failure(error: Exception, url: str, call: Call) -> SwinserveError:

@@ -63,7 +63,7 @@ def test_ctrl_c_ends_it_and_leaves_the_archive_as_it_was(store: Path) -> None:
             while "compiling" not in (line := process.stdout.readline()):
                 assert line, "it ended too early"
             os.killpg(process.pid, signal.SIGINT)  # to the whole group, as a terminal does
-            assert process.wait(60) == 2
+            assert process.wait(60) == 130
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
