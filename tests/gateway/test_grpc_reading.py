@@ -15,7 +15,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from swin_proto.v1.classifier_pb2 import ClassifyRequest, Image
 from swin_proto.v1.classifier_pb2_grpc import ClassifierStub
 
-from .assembly import PNG, Gateway, gateway
+from .assembly import PNG, Gateway, gateway, until
 from .test_grpc_api import details
 
 METHODS = (
@@ -48,7 +48,7 @@ async def test_a_message_that_does_not_come_has_the_default_deadline(method: str
     assert (info.reason, request.request_id) == ("DEADLINE_EXCEEDED", "mine")
     if "Classifier" in method:
         labels = {"protocol": "grpc", "method": method.rpartition("/")[2], "model": "", "version": ""}
-        assert served.value("requests_total", outcome="deadline_exceeded", **labels) == 1
+        await until(lambda: served.value("requests_total", outcome="deadline_exceeded", **labels) == 1)
 
 
 async def test_a_watch_that_does_not_say_what_to_watch_ends_too() -> None:

@@ -145,7 +145,7 @@ async def test_grpc_lets_in_by_token_and_scope(call: str, token: str | None, cod
         assert unpacked(status, ErrorInfo()).reason == code.name
         assert unpacked(status, RequestInfo()).request_id == "mine"
         scope = "Metadata" if call in ("list", "reflection") else "Classify"
-        assert counted(served, "grpc", scope, code.name.lower()) == 1
+        await until(lambda: counted(served, "grpc", scope, code.name.lower()) == 1)  # after the answer is sent
 
 
 async def asking(channel: grpc.aio.Channel, call: str, metadata: Any, *, refused: bool) -> Any:
