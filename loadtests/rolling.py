@@ -36,7 +36,7 @@ class Instance:
         self.name = name
         self.http, self.grpc, metrics = free_ports(3)
         ports = ("--http-port", self.http, "--grpc-port", self.grpc, "--metrics-port", metrics)
-        self._command = [str(each) for each in (SWINSERVE, "serve", archive, *ports, "--drain-grace", 3)]
+        self._command = [str(each) for each in (SWINSERVE, "serve", archive, *ports, "--drain-grace", 6)]
         self._log = folder / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -142,7 +142,7 @@ async def roll(instances: list[Instance], rest: int, grpc_port: int, *, calls: i
                 raise RuntimeError(f"{instance.name} ended with {code}")
             instance.start()
             await instance.ready()
-            await asyncio.sleep(1.5)  # until the proxy has seen it
+            await asyncio.sleep(3)  # until the proxy has seen it
             await load.until(share)
         await load.stop()
         return load

@@ -78,7 +78,7 @@ def service(running: Service) -> Service:
 
 @pytest.fixture(params=CLIENTS)
 def client(service: Service, request: pytest.FixtureRequest) -> Iterator[Client]:
-    with CLIENTS[request.param](service.url, timeout=5.0, retries=0) as client:
+    with CLIENTS[request.param](service.url, timeout=60.0, retries=0) as client:
         yield client
 
 

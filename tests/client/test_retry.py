@@ -132,7 +132,7 @@ def test_retries_can_be_none(failing: Callable[..., Client]) -> None:
 
 
 def test_over_either_protocol_the_services_own_wait_is_kept_or_the_call_given_up(service: Service) -> None:
-    with Client(service.url, timeout=0.9, retries=5) as client:
+    with Client(service.url, timeout=1.9, retries=1) as client:
         with pytest.raises(Overloaded):
             client.classify(b"a", model="fail OVERLOADED")  # says 2 s
         assert len(service.seen) == 1
@@ -141,4 +141,4 @@ def test_over_either_protocol_the_services_own_wait_is_kept_or_the_call_given_up
     one, other = [asked for asked in service.seen if asked.request_id == "mine"]
     assert other.timeout is not None
     assert one.timeout is not None
-    assert other.timeout <= one.timeout - 0.5
+    assert other.timeout <= one.timeout - 0.45  # gRPC rounds it to hundredths

@@ -62,9 +62,12 @@ class Connection:
 
     def goodbyes(self) -> list[int]:
         """Reads to the end; the error codes of the server's GOAWAYs."""
+        said = []
         with contextlib.suppress(ConnectionError):
-            return [struct.unpack(">I", payload[4:8])[0] for kind, _, _, payload in self.frames() if kind == GOAWAY]
-        return []
+            for kind, _, _, payload in self.frames():
+                if kind == GOAWAY:
+                    said += struct.unpack(">I", payload[4:8])
+        return said
 
     def close(self) -> None:
         self.socket.close()

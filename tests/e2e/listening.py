@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import struct
 from pathlib import Path
@@ -23,8 +24,10 @@ def sockets(pid: int) -> dict[str, tuple[Address, int]]:
 
 def listening(pid: int) -> dict[int, Address]:
     """port -> address of what the process itself listens on."""
-    links = (str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink())
-    mine = {link.removeprefix("socket:[").removesuffix("]") for link in links if link.startswith("socket:")}
+    mine = set()
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            mine.add(str(each.readlink()).removeprefix("socket:[").removesuffix("]"))
     return {port: address for inode, (address, port) in sockets(pid).items() if inode in mine}
 
 

@@ -82,9 +82,9 @@ def test_what_a_probes_shell_leaves_behind_stays_no_zombie(contained: Running) -
     gateway = first(contained)
     (jvm,) = gateway.children()
     enter = ("nsenter", f"--target={gateway.pid}", "--user", "--preserve-credentials", "--pid", "--")
-    subprocess.run([*enter, "sh", "-c", "sleep 0.2 &"], check=True)
+    subprocess.run([*enter, "sh", "-c", "sleep 3 &"], check=True)
     until(lambda: len(gateway.children()) == 2, 10)
-    until(lambda: gateway.children() == [jvm], 10)
+    until(lambda: gateway.children() == [jvm], 20)
 
 
 def test_sigterm_drains_and_ends_it_with_0(contained: Running) -> None:

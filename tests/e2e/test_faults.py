@@ -20,6 +20,8 @@ from pathlib import Path
 import grpc
 import httpx
 import pytest
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
 from PIL import Image
 
 import swinserve
@@ -56,6 +58,24 @@ def ended(metrics: str, protocol: str) -> float:
     return value("\n".join(of_protocol), "requests_total")
 
 
+def reason(url: str, image: Path) -> tuple[str, float]:
+    """Why a call without a deadline of its own fails, and after how many seconds it may be made again.
+
+    Its end is the service's to decide; a deadline of the caller's may be over some milliseconds before the answer.
+    """
+    if url.startswith("http"):
+        refused = httpx.post(f"{url}/v1/classify", content=image.read_bytes(), timeout=60)
+        return refused.json()["error"]["reason"], float(refused.headers["retry-after"])
+    request = classifier_pb2.ClassifyRequest(images=[classifier_pb2.Image(content=image.read_bytes())])
+    with grpc.insecure_channel(url.removeprefix("grpc://")) as channel, pytest.raises(grpc.RpcError) as error:
+        ClassifierStub(channel).Classify(request)
+    info, retry = ErrorInfo(), RetryInfo()
+    for detail in Status.FromString(dict(error.value.trailing_metadata())["grpc-status-details-bin"]).details:
+        if not detail.Unpack(info):
+            detail.Unpack(retry)
+    return info.reason, retry.retry_delay.ToTimedelta().total_seconds()
+
+
 def classify(url: str, image: Path, timeout: float = 60.0) -> str:
     with swinserve.Client(url, retries=0) as client:
         return client.classify(image, timeout=timeout).results[0].predictions[0].label
@@ -80,24 +100,25 @@ def test_of_two_workers_one_may_die_and_callers_see_nothing(two_workers: Path, t
         assert again >= 1
 
 
-def test_with_one_worker_only_those_with_too_little_time_hear_of_its_death(running: Running, digit: Path) -> None:
+def test_with_one_worker_only_those_with_too_little_time_hear_of_its_death(
+    store: Path, tmp_path: Path, digit: Path
+) -> None:
     # Many more than the worker is given at a time: most wait in the queue while there is none.
-    with calling(running.grpc, running.http, image=digit, count=20, timeout=60) as patient:
+    with (
+        service(tmp_path, *MODEL, store, "--default-timeout", "1", "--max-timeout", "60") as running,
+        calling(running.grpc, running.http, image=digit, count=20, timeout=60) as patient,
+    ):
         further(patient, 50, 30)
         running.worker().kill()
-        lost: dict[str, swinserve.SwinserveError] = {}
         until(lambda: not running.ready(), 5)
-        for url in (running.grpc, running.http):
-            with pytest.raises(swinserve.Unavailable) as error, swinserve.Client(url, retries=0) as client:
-                client.classify(digit, timeout=1.0)
-            lost[url] = error.value
+        lost = [reason(url, digit) for url in (running.grpc, running.http)]
         back = until(running.ready, 90)
         further(patient, 1, 30)
         with swinserve.Client(running.grpc) as client:  # the outage is no measure of how fast it is now
             assert client.classify_many([digit] * 64, timeout=30).results[63].predictions[0].label == label(digit)
     print(f"one worker killed: ready again after {back:.1f} s; {[dict(callers.outcomes) for callers in patient]}")
-    assert {error.reason for error in lost.values()} == {"WORKER_LOST"}
-    assert all(error.retry_after for error in lost.values())
+    assert [why for why, _ in lost] == ["WORKER_LOST"] * 2
+    assert all(seconds > 0 for _, seconds in lost)
     assert [set(callers.outcomes) for callers in patient] == [{"right"}, {"right"}]
 
 
@@ -120,15 +141,15 @@ def test_torchserve_that_stalls_costs_no_more_than_the_deadline(running: Running
     with calling(running.grpc, running.http, image=digit, count=4, timeout=1.5) as both:
         further(both, 20, 30)
         running.jvm().send_signal(signal.SIGSTOP)
-        time.sleep(5)
+        time.sleep(8)
         running.jvm().send_signal(signal.SIGCONT)
         back = further(both, 1, 15)
     outcomes = [dict(callers.outcomes) for callers in both]
-    print(f"TorchServe stalled for 5 s: answers again after {back:.1f} s; grpc {outcomes[0]}, http {outcomes[1]}")
+    print(f"TorchServe stalled for 8 s: answers again after {back:.1f} s; grpc {outcomes[0]}, http {outcomes[1]}")
     for callers in both:
         assert set(callers.outcomes) <= {"right", "DEADLINE_EXCEEDED", "DEADLINE_UNREACHABLE", "OVERLOADED"}
         assert callers.outcomes["DEADLINE_EXCEEDED"]
-        assert callers.slowest < 2.5
+        assert callers.slowest < 5  # far less than the stall
 
 
 @pytest.fixture
@@ -270,7 +291,7 @@ def test_a_jumping_wall_clock_changes_nothing(store: Path, tmp_path: Path, digit
     jumping = {"LD_PRELOAD": str(jumping_clock), "CLOCK_OFFSET": str(offset)}
     with service(tmp_path, *MODEL, store, environment=jumping) as running:
         with calling(running.grpc, running.http, image=digit, count=2, timeout=5) as both:
-            for jump in (86400, -86400, 0):
+            for jump in (864000, -864000, 0):
                 with offset.open("r+b") as file:  # written in place: the processes have it mapped
                     file.write(jump.to_bytes(8, "little", signed=True))
                 further(both, 20, 20)
@@ -281,7 +302,7 @@ def test_a_jumping_wall_clock_changes_nothing(store: Path, tmp_path: Path, digit
         assert [set(callers.outcomes) for callers in both] == [{"right"}, {"right"}]
         assert running.stop() == 0
         days = {json.loads(line)["timestamp"][:10] for line in running.log.splitlines() if '"timestamp"' in line}
-        assert len(days) == 3, f"the clock did not jump: {days}"
+        assert len(days) >= 3, f"the clock did not jump: {days}"
 
 
 def rewritten(store: Path, target: Path, member: str) -> Path:

@@ -17,7 +17,7 @@ from tests.e2e import in_image
 from tests.e2e.running import Running, get, status, until, value
 
 # What a pod has to itself and this machine does not; and a grace in which nothing happens.
-ELSEWHERE = {f"SWINSERVE_{name}_PORT": "0" for name in ("HTTP", "GRPC", "METRICS")} | {"SWINSERVE_DRAIN_GRACE": "3"}
+ELSEWHERE = {f"SWINSERVE_{name}_PORT": "0" for name in ("HTTP", "GRPC", "METRICS")} | {"SWINSERVE_DRAIN_GRACE": "6"}
 
 
 def probed(pod: Pods, probe: str, running: Running) -> int:
@@ -70,9 +70,9 @@ def test_the_manifests_container_gets_ready_classifies_drains_and_ends_with_0(
             upload = SlowUpload(pool, running, digit.read_bytes())
             running.process.terminate()
             started = time.monotonic()
-            until(lambda: probed(pod, "readiness", running) == 503, 5)
+            until(lambda: probed(pod, "readiness", running) == 503, 10)
             assert probed(pod, "liveness", running) == 200
-            until(lambda: status(f"{running.http}/livez") == 0, 10)  # nobody new is let in any more
+            until(lambda: status(f"{running.http}/livez") == 0, 20)  # nobody new is let in any more
             upload.resumed.set()
             assert top(upload.answer.result()) == digit.name.split("-")[0]
         assert running.process.wait(pod.spec["terminationGracePeriodSeconds"]) == 0, running.log

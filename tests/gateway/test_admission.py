@@ -125,7 +125,7 @@ async def test_a_deadline_that_passes_in_the_queue_is_never_dispatched() -> None
 
 async def test_a_deadline_that_passes_behind_the_queue_abandons_the_answer_and_not_the_call() -> None:
     pipeline = Pipeline(batch_size=1)
-    late = pipeline.call(0, seconds=0.02)
+    late = pipeline.call(0, seconds=0.5)
     with pytest.raises(DeadlineExceeded, match="while the image was being classified"):
         await late
     assert pipeline.admission.dispatched == 1
@@ -138,7 +138,7 @@ async def test_a_deadline_that_passes_behind_the_queue_abandons_the_answer_and_n
 
 async def test_the_slot_of_an_abandoned_call_is_free_once_and_not_before_its_end() -> None:
     pipeline = Pipeline(batch_size=1)  # two slots
-    abandoned = [pipeline.call(number, seconds=0.02) for number in range(2)]
+    abandoned = [pipeline.call(number, seconds=0.5) for number in range(2)]
     await asyncio.gather(*abandoned, return_exceptions=True)
     after = [pipeline.call(number) for number in range(2, 6)]
     await asyncio.sleep(0.01)
@@ -284,8 +284,8 @@ async def test_what_waited_too_long_to_be_answered_in_time_is_not_computed_in_va
     pipeline = Pipeline(batch_size=1, queue_size=200)
     slow = [pipeline.call(number) for number in range(2)]
     await until(lambda: len(pipeline.started) == 2)
-    hopeless, hopeful = pipeline.call(2, seconds=1.4), pipeline.call(3)
-    await asyncio.sleep(1.0)
+    hopeless, hopeful = pipeline.call(2, seconds=4.0), pipeline.call(3)
+    await asyncio.sleep(3.0)  # 1.5 s an image, by which the second of slack is too little
     pipeline.gate.set()
     with pytest.raises(DeadlineExceeded, match="waited too long"):
         await hopeless
@@ -299,10 +299,10 @@ async def test_what_waited_too_long_to_be_answered_in_time_is_not_computed_in_va
 async def test_a_slow_past_refuses_nothing_while_slots_are_free() -> None:
     pipeline = Pipeline(batch_size=1, queue_size=200)
     slow = [pipeline.call(number) for number in range(2)]
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(2.0)
     pipeline.gate.set()
     await asyncio.gather(*slow)
-    assert await pipeline.call(2, seconds=0.1) == 2
+    assert await pipeline.call(2, seconds=0.8) == 2  # less than the second an image took
 
 
 async def test_an_idle_service_refuses_no_call_for_what_it_knew_long_ago() -> None:

@@ -234,7 +234,7 @@ async def test_a_job_that_nobody_waits_for_any_more_is_not_sent_again(served: Ga
     served.workers.reply, again = lose, {"model": "digits", "version": "1.0"}
     served.workers.gate.clear()
     gone = asyncio.create_task(served.classifier.classify(call()))
-    late = asyncio.create_task(served.classifier.classify(call(timeout=0.05)))
+    late = asyncio.create_task(served.classifier.classify(call(timeout=0.5)))
     await until(lambda: len(served.workers.jobs) == 2)
     gone.cancel()
     await asyncio.wait([gone, late])
@@ -249,7 +249,7 @@ async def test_an_outage_teaches_no_rate(served: Gateway) -> None:
     served.workers.gate.clear()
     calls = [asyncio.create_task(served.classifier.classify(call())) for _ in range(8)]  # slots for four
     await until(lambda: len(served.workers.jobs) == 4)
-    await asyncio.sleep(1.0)
+    await asyncio.sleep(3.0)
     held = {job.expires_at for job in served.workers.jobs}
 
     def lose_the_first(job: Job) -> Answer:
@@ -261,7 +261,7 @@ async def test_an_outage_teaches_no_rate(served: Gateway) -> None:
     served.workers.reply = lose_the_first
     served.workers.gate.set()
     await asyncio.gather(*calls)
-    assert served.model.admission._seconds_per_image < 0.1
+    assert served.model.admission._seconds_per_image < 0.3  # and not the 0.75 s of four images in 3 s
 
 
 async def test_a_deadline_without_a_living_worker_is_the_services_fault_and_says_when_to_come_back() -> None:
@@ -375,10 +375,10 @@ async def test_an_abandoned_answer_is_still_a_sign_of_life(served: Gateway) -> N
     served.model.workers.answered_at = {os.getpid(): time.monotonic() - 9.0}
     served.workers.gate.clear()
     with pytest.raises(DeadlineExceeded):
-        await served.classifier.classify(call(timeout=0.02))
+        await served.classifier.classify(call(timeout=0.5))
     served.workers.gate.set()
     await until(lambda: served.model.admission.dispatched == 0)
-    assert served.model.workers.idle_seconds < 1
+    assert served.model.workers.idle_seconds < 6
 
 
 async def test_an_empty_name_and_version_mean_the_first_model() -> None:

@@ -29,7 +29,7 @@ async def silent(stream: Any) -> None:
 
 async def test_only_so_many_streams_may_be_silent_for_long_and_those_live_on() -> None:
     """Any of them may have all but the end of a message there, and gRPC says of none how much it is."""
-    served = gateway(silent_seconds=0.1, max_pending_bytes=3 * MAX_MESSAGE_BYTES)  # two fit: one leaves room for others
+    served = gateway(silent_seconds=1.0, max_pending_bytes=3 * MAX_MESSAGE_BYTES)  # two fit: one leaves room for others
     async with served.grpc() as channel:
         streams = [ClassifierStub(channel).ClassifyStream() for _ in range(2)]
         for stream in streams:

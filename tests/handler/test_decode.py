@@ -217,10 +217,10 @@ def test_flipped_bytes_give_a_picture_or_a_named_error(decoder: Decoder, seed: i
 
 def test_a_png_of_400_megapixels_is_refused_from_its_header(decoder: Decoder) -> None:
     data = pictures.one_colour_png(20_000)
-    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started, before = time.thread_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(TooLarge, match="50,000,000 pixels"):
         decoder(data)
-    assert time.perf_counter() - started < 0.5
+    assert time.thread_time() - started < 0.5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
 
 

@@ -78,10 +78,13 @@ def test_it_is_given_up_between_two_blocks_long_before_its_end(name: str) -> Non
     began = time.thread_time()
     decoder(1000)(data)
     whole = time.thread_time() - began
-    began = time.thread_time()
-    with pytest.raises(TooLarge, match="to decode"):
-        decoder(whole / 10)(data)
-    assert time.thread_time() - began < 0.6 * whole
+    spent = []
+    for _ in range(3):
+        began = time.thread_time()
+        with pytest.raises(TooLarge, match="to decode"):
+            decoder(whole / 10)(data)
+        spent.append(time.thread_time() - began)
+    assert min(spent) < 0.6 * whole
 
 
 def test_a_jpeg_of_more_scans_than_any_needs_is_refused() -> None:

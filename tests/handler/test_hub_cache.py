@@ -145,7 +145,7 @@ def test_no_hub_and_no_copy_end_within_seconds(home: Path) -> None:
     refused(fetch(home, NO_HUB, HF_HUB_OFFLINE="1"), "HF_HUB_OFFLINE is set")
     with socket.create_server(("127.0.0.1", 0)) as mute:  # takes connections and never says a word
         refused(fetch(home, f"http://127.0.0.1:{mute.getsockname()[1]}"), "does not answer")
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 40
 
 
 def unusable(done: subprocess.CompletedProcess[str], home: Path, reason: str) -> None:
