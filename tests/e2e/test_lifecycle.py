@@ -245,7 +245,7 @@ def test_an_upload_that_began_before_the_drain_is_answered(running: Running, dig
     running.process.send_signal(signal.SIGTERM)
     until(lambda: status(f"{running.http}/livez") == 0, 20)  # nobody new is let in any more
     resumed.set()
-    assert running.stop() == 0
+    assert running.process.wait(40) == 0, running.log
     thread.join(60)
     assert answers[0].json()["results"][0]["predictions"][0]["label"] == digit.name.split("-")[0]
 

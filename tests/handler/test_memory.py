@@ -134,9 +134,9 @@ def peak():
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
 
 class Seen(MemoryBudget):
-    def take(self, size):
+    def take(self, size, **options):
         self.taken = size
-        return super().take(size)
+        return super().take(size, **options)
 
 warnings.simplefilter("ignore")
 decoders = {}
