@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("swinserve")
 
 EXIT_ENDED, EXIT_CANNOT_START, EXIT_INTERRUPTED = 1, 2, 130
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 
 EPILOG = f"""Every option can also be set as an environment variable or in the TOML file: flag > environment > file >
 default. Secrets have no flag: {", ".join(PREFIX + name.upper() for name in sorted(SECRETS))} (or --token-file).
@@ -151,14 +152,16 @@ def _stop_on_signals() -> asyncio.Event:
             main.cancel()
         stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _ENDING:
         loop.add_signal_handler(number, take)
     return stop
 
 
 def _ignore_signals() -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, lambda: None)
+    """To the end of the process: handlers of the loop end with it, and Python takes a while from there."""
+    for number in _ENDING:
+        asyncio.get_running_loop().remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _announce(service: Service, settings: ServeSettings) -> None:

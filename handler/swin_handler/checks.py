@@ -10,6 +10,7 @@ import os
 import tempfile
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import timm
@@ -31,11 +32,22 @@ def checks(*, model_store: Path | None, config: Path | None) -> Iterator[Check]:
     yield "CPU", "ok", f"{cpus.available()} to use; {cpu.features()}", ""
     yield _gpu()
     yield _compiler()
-    # A worker's own log would say a second time what is told here.
-    logging.getLogger("swin_handler").setLevel(logging.CRITICAL)
-    for archive in built.archives(store.resolve(model_store or _named_in(config))):
-        if archive.manifest is not None:  # what is broken, the gateway's check tells
-            yield _engine(archive.path, archive.manifest)
+    with _quiet():
+        for archive in built.archives(store.resolve(model_store or _named_in(config))):
+            if archive.manifest is not None:  # what is broken, the gateway's check tells
+                yield _engine(archive.path, archive.manifest)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """A worker's own log would say a second time what is told here."""
+    log = logging.getLogger("swin_handler")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _gpu() -> Check:

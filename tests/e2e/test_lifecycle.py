@@ -204,10 +204,11 @@ def test_a_signal_while_it_cleans_up_changes_nothing(store: Path, tmp_path: Path
         processes, folder = running.processes(), running.folder()
         running.process.send_signal(signal.SIGTERM)
         until(lambda: '"drained"' in running.log, 20)
-        for _ in range(3):
+        deadline = time.monotonic() + 30
+        while running.process.poll() is None and time.monotonic() < deadline:  # to its last moment
             running.process.send_signal(signal.SIGTERM)
-            time.sleep(0.05)
-        assert running.process.wait(15) == 0
+            time.sleep(0.005)
+        assert running.process.poll() == 0
         assert "Traceback" not in running.log
         until(lambda: gone(processes), 5)
         assert not folder.exists()
