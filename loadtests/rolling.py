@@ -36,7 +36,7 @@ class Instance:
         self.name = name
         self.http, self.grpc, metrics = free_ports(3)
         ports = ("--http-port", self.http, "--grpc-port", self.grpc, "--metrics-port", metrics)
-        self._command = [str(each) for each in (SWINSERVE, "serve", archive, *ports, "--drain-grace", 6)]
+        self._command = [str(each) for each in (SWINSERVE, "serve", archive, *ports, "--drain-grace", 5)]
         self._log = folder / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
 

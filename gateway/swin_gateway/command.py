@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
@@ -136,15 +137,16 @@ async def _serve(settings: ServeSettings) -> int:
     except asyncio.CancelledError:
         return EXIT_INTERRUPTED
     finally:
-        _ignore_signals()  # cleaning up takes seconds, and half of it would leave a TorchServe behind
+        _on_signals(lambda: None)  # cleaning up takes seconds, and half of it would leave a TorchServe behind
         if service is not None:
             await service.close()
+        _ignore_signals()
     return 0
 
 
 def _stop_on_signals() -> asyncio.Event:
     """Set by the first SIGTERM or ctrl-C, which drains; a second one cancels this task, which cleans up and ends."""
-    loop, main = asyncio.get_running_loop(), asyncio.current_task()
+    main = asyncio.current_task()
     stop = asyncio.Event()
 
     def take() -> None:
@@ -152,13 +154,17 @@ def _stop_on_signals() -> asyncio.Event:
             main.cancel()
         stop.set()
 
-    for number in _ENDING:
-        loop.add_signal_handler(number, take)
+    _on_signals(take)
     return stop
 
 
+def _on_signals(call: Callable[[], None]) -> None:
+    for number in _ENDING:
+        asyncio.get_running_loop().add_signal_handler(number, call)
+
+
 def _ignore_signals() -> None:
-    """To the end of the process: handlers of the loop end with it, and Python takes a while from there."""
+    """From here to the end of the process: handlers end with their loop, and Python takes a while from there."""
     for number in _ENDING:
         asyncio.get_running_loop().remove_signal_handler(number)
         signal.signal(number, signal.SIG_IGN)

@@ -174,4 +174,11 @@ def value(metrics: str, name: str) -> float:
 
 def gone(processes: list[psutil.Process]) -> bool:
     """Whether none of them runs any more (a zombie does not run)."""
-    return not [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    return not any(_runs(each) for each in processes)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # between the two
+        return False

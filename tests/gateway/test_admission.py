@@ -284,7 +284,7 @@ async def test_what_waited_too_long_to_be_answered_in_time_is_not_computed_in_va
     pipeline = Pipeline(batch_size=1, queue_size=200)
     slow = [pipeline.call(number) for number in range(2)]
     await until(lambda: len(pipeline.started) == 2)
-    hopeless, hopeful = pipeline.call(2, seconds=4.0), pipeline.call(3)
+    hopeless, hopeful = pipeline.call(2, seconds=4.0), pipeline.call(3, seconds=60.0)
     await asyncio.sleep(3.0)  # 1.5 s an image, by which the second of slack is too little
     pipeline.gate.set()
     with pytest.raises(DeadlineExceeded, match="waited too long"):
