@@ -46,6 +46,12 @@ def weights_of(archive: Path) -> dict[str, torch.Tensor]:
         return load(mar.read("model.safetensors"))
 
 
+def test_an_agreement_that_nothing_would_be_held_to_is_refused(tmp_path: Path) -> None:
+    result = run(VIT, "--random-weights", "--model-store", tmp_path, "--min-agreement", "0.9", expect=2)
+    assert "--min-agreement is for int8, not for auto" in result.output
+    assert not list(tmp_path.iterdir())
+
+
 def test_random_weights_are_named_so_and_seeded(tmp_path: Path) -> None:
     result = run(VIT, "--random-weights", "--model-store", tmp_path)
     archive = tmp_path / "test_vit-1.0.mar"

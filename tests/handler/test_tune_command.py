@@ -95,6 +95,14 @@ def test_images_for_int8_and_int8_itself_need_each_other(
     assert (tmp_path / "asked.mar").read_bytes() == before
 
 
+def test_an_agreement_that_nothing_would_be_held_to_is_refused(tiny_swin: Classifier, tmp_path: Path) -> None:
+    path, _ = archive.write(tiny_swin, LABELS, options(batch_size=1), tmp_path)
+    before = path.read_bytes()
+    code, output = run(path, "--min-agreement", "0.99")  # what it is by default, but asked for
+    assert (code, "--min-agreement is for int8, not for " in output) == (2, True)
+    assert path.read_bytes() == before
+
+
 def test_the_archive_gets_the_handler_that_tuned_it(
     tiny_swin: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,10 +84,11 @@ def classify(
     key: Path | None,
     **how: Any,
 ) -> None:
-    """Classify image files: FILE is one, a folder (all JPEG, PNG and WebP below it), a glob, or `-` for standard input.
+    """Classify image files, folders of them, or standard input.
 
-    A file that fails is listed, the others are classified all the same, and the exit code is 1. What every other file
-    would fail with too, such as a model that is not served, ends it.
+    FILE is an image, a folder (all JPEG, PNG and WebP below it), a glob, or `-` for standard input. One that fails is
+    listed, the others are classified all the same, and the exit code is 1. What every other file would fail with too,
+    such as a model that is not served, ends it.
 
     \b
     swinserve classify photo.jpg

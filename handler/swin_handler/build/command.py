@@ -162,6 +162,7 @@ def build(
         raise click.UsageError("--no-head leaves no classes for --labels to name")
     if (dtype == "int8") != (calibration is not None):
         raise click.UsageError("--dtype int8 and --calibration DIR need each other")
+    options.check_int8_alone(dtype)
     console = Console()
     console.print("Starting torch and timm …")
     # Imported here, seconds long, so that --help and usage errors answer at once.

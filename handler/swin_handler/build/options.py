@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 model_store = click.option(
     "--model-store",
@@ -28,3 +29,10 @@ min_agreement = click.option(
     show_default=True,
     help="For int8: refuse a backend whose best class is float32's on a smaller share of the images.",
 )
+
+
+def check_int8_alone(dtype: str) -> None:
+    """Raises UsageError for a --min-agreement that nothing would be held to: only int8 is judged on images."""
+    asked = click.get_current_context().get_parameter_source("min_agreement")
+    if dtype != "int8" and asked is not ParameterSource.DEFAULT:
+        raise click.UsageError(f"--min-agreement is for int8, not for {dtype}")

@@ -50,3 +50,4 @@ def _check(manifest: Manifest, calibration: Path | None) -> None:
         raise click.UsageError(f"{name} is in int8, which is judged on images: name them with --calibration DIR")
     if dtype != "int8" and calibration is not None:
         raise click.UsageError(f"--calibration is for int8, and {name} was built with --dtype {dtype}")
+    options.check_int8_alone(dtype)
