@@ -168,8 +168,10 @@ def _safe(record: Record, config: HandlerConfig, device: torch.device) -> Iterat
 
 
 def _safe_dtype(record: Record, config: HandlerConfig, device: torch.device) -> str:
-    asked = record.dtype if config.dtype == "auto" else config.dtype
     here = backends.dtype(device)
+    if config.dtype == "auto" and record.machine.device != device.type:
+        return here  # that the CPU of an image's builder lacks bfloat16 says nothing about a GPU
+    asked = record.dtype if config.dtype == "auto" else config.dtype
     # int8 may need what is not here; bfloat16, where the hardware lacks it, is slower than float32.
     return asked if asked == "float32" or (asked == "bfloat16" and config.dtype == asked) else here
 

@@ -13,7 +13,7 @@ import torch
 
 from swin_handler import engine, model
 from swin_handler.config import HandlerConfig, Manifest
-from swin_handler.engine import backends, eager, machine
+from swin_handler.engine import backends, cpu, eager, machine
 from swin_handler.engine.plan import Plan
 from swin_handler.engine.probe import FILE, Probe
 from swin_handler.engine.start import digest
@@ -163,6 +163,17 @@ def test_on_another_kind_of_device_the_best_default_is_no_fallback_where_nothing
     assert (made.backend, made.note) == ("native", "")
     assert "nothing was timed for this machine" in caplog.text
     assert "it was built elsewhere (device cuda, here cpu)" in caplog.text
+
+
+@pytest.mark.parametrize("has_bfloat16", [True, False])
+def test_auto_means_what_it_means_on_the_device_that_serves(
+    loaded: model.LoadedModel, prepared: Any, monkeypatch: pytest.MonkeyPatch, has_bfloat16: bool
+) -> None:
+    monkeypatch.setattr(cpu, "has_bfloat16", lambda: has_bfloat16)
+    here, built = ("bfloat16", "float32") if has_bfloat16 else ("float32", "bfloat16")
+    folder, record = prepared
+    made = start(loaded, (folder, replace(on_a_gpu(record), dtype=built)))
+    assert (made.backend, made.dtype, made.note) == ("native", here, "")
 
 
 def test_but_a_worse_default_is(loaded: model.LoadedModel, prepared: Any) -> None:
