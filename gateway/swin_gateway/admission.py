@@ -25,6 +25,8 @@ OUTLIER = 2.0
 """A time more than so many times the average counts as that many: one stall says little of what comes after it."""
 CAUTION = 1.25
 """An expected time is a mean: taken to its limit, half of the calls would end behind their deadlines, done in vain."""
+STALE = 20
+"""A rate that was last seen so many times a full pipeline's time ago refuses nothing while there are free slots."""
 GREED = 3
 """A caller may have this many times as many images waiting as there is room left for others."""
 
@@ -45,7 +47,8 @@ class Admission:
 
     def __init__(self, *, batch_size: int, workers: int, queue_size: int, metrics: ModelMetrics) -> None:
         """queue_size: images that one caller alone may have waiting; a third more is kept for the others."""
-        self.slots = BATCHES_DISPATCHED * batch_size * workers
+        self._batch_size, self._batches = batch_size, batch_size * workers
+        self.slots = BATCHES_DISPATCHED * self._batches
         """Images that TorchServe may have at a time."""
         self._free_slots = self.slots
         self._turns = Turns()
@@ -58,8 +61,11 @@ class Admission:
         self._left = asyncio.Event()
         """Set by whoever leaves the queue."""
         self._dispatched: set[asyncio.Future[Any]] = set()
-        self._seconds_per_image = 0.0  # unknown until the pipeline has been full
-        self._known_since = 0.0  # monotonic; what was dispatched before says nothing of the rate
+        self._seconds_per_image = 0.0  # unknown until every worker has had a whole batch
+        self._learnt = 0.0  # monotonic; when it was last
+        self._known_since: float | None = -math.inf
+        """Monotonic: the first answer since a worker was lost, None until it comes. What was dispatched before says
+        nothing of the rate."""
 
     @property
     def waiting(self) -> int:
@@ -136,7 +142,7 @@ class Admission:
             self._give_back_slot(place.caller)
             self._metrics.expired()
             raise DeadlineExceeded("it waited too long to be answered by its deadline")
-        call = asyncio.ensure_future(self._in_slot(dispatch))
+        call = asyncio.ensure_future(self._in_slot(dispatch, deadline))
         self._dispatched.add(call)
         self._metrics.dispatched(self.dispatched)
         call.add_done_callback(self._finished)
@@ -152,8 +158,7 @@ class Admission:
 
     def forget_rate(self) -> None:
         """A worker was lost: what is under way waits for its successor, and takes that much longer."""
-        self._seconds_per_image = 0.0
-        self._known_since = time.monotonic()
+        self._seconds_per_image, self._known_since = 0.0, None
 
     def _has_room(self, images: int, caller: str) -> bool:
         left = self._room - self.waiting - images
@@ -161,12 +166,24 @@ class Admission:
 
     def _seconds_until_answered(self, images: int, caller: str) -> float:
         """Expected, for the last of them; nothing while there is a slot for each, or nothing else to wait for."""
-        if self._free_slots >= self.waiting + images or not self.waiting + self.dispatched:
+        under_way = self.dispatched + self.waiting
+        if not under_way:
             return 0.0  # what is known of the rate may be from long ago, and refusing would keep it so
+        if self._free_slots >= self.waiting + images:
+            # All that is under way leaves it in its order, whatever the batches.
+            return 0.0 if self._is_stale() else (under_way + images) * self._seconds_per_image
         mine = self._waiting_of[caller] + images
         # Turns go round: of every other caller at most as many images go before mine as I have.
         before = sum(min(theirs, mine) for other, theirs in self._waiting_of.items() if other != caller)
-        return (self.dispatched + before + mine) * self._seconds_per_image
+        return self._seconds_in_line(self.dispatched + before + mine)
+
+    def _seconds_in_line(self, images: int) -> float:
+        """Expected until the last of `images` is answered, who waits for a slot."""
+        # Its batch is answered as a whole, and until that is computed those who come later fill it.
+        return math.ceil(images / self._batch_size) * self._batch_size * self._seconds_per_image
+
+    def _is_stale(self) -> bool:
+        return time.monotonic() - self._learnt > STALE * self.slots * self._seconds_per_image
 
     async def _wait_for_slot(self, place: Place, deadline: float) -> None:
         try:
@@ -201,19 +218,26 @@ class Admission:
         if not self._turns.give(unused_by):
             self._free_slots += 1
 
-    async def _in_slot(self, dispatch: Callable[[], Awaitable[T]]) -> T:
-        # Only a full pipeline tells the rate: an image leaves it every (time in it / images in it) seconds.
-        started, full, images = time.monotonic(), not self._free_slots, self.dispatched
+    async def _in_slot(self, dispatch: Callable[[], Awaitable[T]], deadline: float) -> T:
+        started, images = time.monotonic(), self.dispatched
         try:
-            return await dispatch()
+            answer = await dispatch()
+            self._learn(started, images, deadline)
+            return answer
         finally:
-            if full and started > self._known_since:
-                self._learn((time.monotonic() - started) / images)
             self._give_back_slot()
 
-    def _learn(self, seconds_per_image: float) -> None:
-        previous = self._seconds_per_image or seconds_per_image
-        self._seconds_per_image = previous + SMOOTHING * (min(seconds_per_image, OUTLIER * previous) - previous)
+    def _learn(self, started: float, images: int, deadline: float) -> None:
+        """From an answer: an image leaves the pipeline every (time in it / images in it) seconds."""
+        now, known = time.monotonic(), self._seconds_per_image
+        if self._known_since is None:
+            self._known_since = now
+        # Less than a batch takes longer for each image, which matters only where it is too long.
+        if started <= self._known_since or (images < self._batches and not (known and now > deadline)):
+            return
+        seconds = (now - started) / images
+        self._learnt = now
+        self._seconds_per_image = known + SMOOTHING * (min(seconds, OUTLIER * known) - known) if known else seconds
 
     def _finished(self, call: asyncio.Future[Any]) -> None:
         self._dispatched.discard(call)
