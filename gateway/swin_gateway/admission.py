@@ -25,8 +25,8 @@ OUTLIER = 2.0
 """A time more than so many times the average counts as that many: one stall says little of what comes after it."""
 CAUTION = 1.25
 """An expected time is a mean: taken to its limit, half of the calls would end behind their deadlines, done in vain."""
-STALE = 20
-"""A rate that was last seen so many times a full pipeline's time ago refuses nothing while there are free slots."""
+WARY = 10
+"""A free slot is no promise until so many full pipelines are answered in time after one answer came too late."""
 GREED = 3
 """A caller may have this many times as many images waiting as there is room left for others."""
 
@@ -47,8 +47,8 @@ class Admission:
 
     def __init__(self, *, batch_size: int, workers: int, queue_size: int, metrics: ModelMetrics) -> None:
         """queue_size: images that one caller alone may have waiting; a third more is kept for the others."""
-        self._batch_size, self._batches = batch_size, batch_size * workers
-        self.slots = BATCHES_DISPATCHED * self._batches
+        self._batch_size, self._workers = batch_size, workers
+        self.slots = BATCHES_DISPATCHED * batch_size * workers
         """Images that TorchServe may have at a time."""
         self._free_slots = self.slots
         self._turns = Turns()
@@ -61,8 +61,8 @@ class Admission:
         self._left = asyncio.Event()
         """Set by whoever leaves the queue."""
         self._dispatched: set[asyncio.Future[Any]] = set()
-        self._seconds_per_image = 0.0  # unknown until every worker has had a whole batch
-        self._learnt = 0.0  # monotonic; when it was last
+        self._seconds_per_image = 0.0  # unknown until a whole batch for each worker has been under way
+        self._wary = 0  # answers in time until a free slot is a promise again
         self._known_since: float | None = -math.inf
         """Monotonic: the first answer since a worker was lost, None until it comes. What was dispatched before says
         nothing of the rate."""
@@ -91,7 +91,7 @@ class Admission:
         seconds = self._seconds_until_answered(images, caller)
         if too_late(seconds, deadline):
             self._metrics.shed("deadline", images)
-            wait = f"{self.waiting} images wait; this would take about {seconds:.2f} s"
+            wait = f"{self.waiting} images wait and {self.dispatched} are under way; this would take about {seconds:.2f} s"
             raise DeadlineUnreachable(
                 wait if seconds else "the deadline leaves no time for this; allow more", retry_after=retry_after
             )
@@ -158,20 +158,19 @@ class Admission:
 
     def forget_rate(self) -> None:
         """A worker was lost: what is under way waits for its successor, and takes that much longer."""
-        self._seconds_per_image, self._known_since = 0.0, None
+        self._seconds_per_image, self._known_since, self._wary = 0.0, None, 0
 
     def _has_room(self, images: int, caller: str) -> bool:
         left = self._room - self.waiting - images
         return self._waiting_of[caller] + images <= min(self._queue_size, GREED * left)
 
     def _seconds_until_answered(self, images: int, caller: str) -> float:
-        """Expected, for the last of them; nothing while there is a slot for each, or nothing else to wait for."""
+        """Expected, for the last of them; nothing where that says little."""
         under_way = self.dispatched + self.waiting
         if not under_way:
             return 0.0  # what is known of the rate may be from long ago, and refusing would keep it so
         if self._free_slots >= self.waiting + images:
-            # All that is under way leaves it in its order, whatever the batches.
-            return 0.0 if self._is_stale() else (under_way + images) * self._seconds_per_image
+            return (under_way + images) * self._seconds_per_image if self._wary else 0.0
         mine = self._waiting_of[caller] + images
         # Turns go round: of every other caller at most as many images go before mine as I have.
         before = sum(min(theirs, mine) for other, theirs in self._waiting_of.items() if other != caller)
@@ -181,9 +180,6 @@ class Admission:
         """Expected until the last of `images` is answered, who waits for a slot."""
         # Its batch is answered as a whole, and until that is computed those who come later fill it.
         return math.ceil(images / self._batch_size) * self._batch_size * self._seconds_per_image
-
-    def _is_stale(self) -> bool:
-        return time.monotonic() - self._learnt > STALE * self.slots * self._seconds_per_image
 
     async def _wait_for_slot(self, place: Place, deadline: float) -> None:
         try:
@@ -228,16 +224,19 @@ class Admission:
             self._give_back_slot()
 
     def _learn(self, started: float, images: int, deadline: float) -> None:
-        """From an answer: an image leaves the pipeline every (time in it / images in it) seconds."""
+        """From an answer to an image that made `images` under way."""
         now, known = time.monotonic(), self._seconds_per_image
         if self._known_since is None:
             self._known_since = now
-        # Less than a batch takes longer for each image, which matters only where it is too long.
-        if started <= self._known_since or (images < self._batches and not (known and now > deadline)):
+        if started <= self._known_since:
             return
-        seconds = (now - started) / images
-        self._learnt = now
-        self._seconds_per_image = known + SMOOTHING * (min(seconds, OUTLIER * known) - known) if known else seconds
+        late = now > deadline and images > 1  # whoever is late alone asks for more than there is
+        self._wary = WARY * self.slots if late else max(0, self._wary - 1)
+        # Fewer than all workers can take are slower for each, which matters only where that is too slow.
+        if images >= self._batch_size * self._workers or (late and known):
+            # An image leaves the pipeline every (time in it / images in it) seconds.
+            seconds = (now - started) / images
+            self._seconds_per_image = known + SMOOTHING * (min(seconds, OUTLIER * known) - known) if known else seconds
 
     def _finished(self, call: asyncio.Future[Any]) -> None:
         self._dispatched.discard(call)

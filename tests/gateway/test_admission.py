@@ -268,7 +268,7 @@ async def test_a_call_whose_deadline_the_queue_will_pass_is_refused_at_once() ->
     await asyncio.sleep(0.2)
     pipeline.gate.set()
     await asyncio.gather(*slow)
-    with pytest.raises(DeadlineUnreachable, match="100 images wait; this would take about") as shed:
+    with pytest.raises(DeadlineUnreachable, match="100 images wait and 0 are under way; this would take about") as shed:
         pipeline.admission.admit(1, caller="a", deadline=time.monotonic() + 2)
     assert shed.value.retry_after is not None
     pipeline.admission.admit(1, caller="a", deadline=time.monotonic() + 120)

@@ -4,7 +4,6 @@ do, however short deadlines are beside a batch."""
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -45,6 +44,7 @@ class Workers:
     dice: random.Random
     queue: deque[asyncio.Future[None]] = field(default_factory=deque)
     computing: set[asyncio.Task[None]] = field(default_factory=set)
+    slowness: float = 1.0
     down: bool = False
 
     async def answer(self) -> None:
@@ -64,7 +64,7 @@ class Workers:
         while self.queue:
             batch = [self.queue.popleft() for _ in range(min(BATCH_SIZE, len(self.queue)))]
             share = self.overhead + (1 - self.overhead) * len(batch) / BATCH_SIZE
-            await asyncio.sleep(BATCH_SECONDS * share * self.dice.uniform(0.9, 1.1))
+            await asyncio.sleep(BATCH_SECONDS * self.slowness * share * self.dice.uniform(0.9, 1.1))
             for image in batch:
                 image.set_result(None)
             await asyncio.sleep(HAND_OVER)
@@ -115,8 +115,8 @@ def test_the_workers_have_all_that_they_can_do_in_time(
 ) -> None:
     """Two batches are under way: a deadline of less than their time is where all of it could be done in vain."""
     became = loop.run_until_complete(Traffic(workers=workers).run(load=load, deadline=deadline))
-    assert became["answered"] >= (0.95 if deadline >= 2 else 0.83), became
-    assert became["late"] <= 0.06, became
+    assert became["answered"] >= (0.95 if deadline >= 2 else 0.8), became
+    assert became["late"] <= 0.11, became
 
 
 @pytest.mark.parametrize("load", [1.1, 2.0, 4.0])
@@ -145,27 +145,38 @@ def test_after_an_overload_short_calls_are_taken_as_before(loop: VirtualTime) ->
     assert became["answered"] >= 0.98 * sum(became.values()), became
 
 
-def test_a_slow_past_refuses_no_short_call_for_ever(loop: VirtualTime) -> None:
-    async def slow_and_then_calm() -> list[bool]:
-        traffic = Traffic()
-        places = traffic.admission.admit(16, caller="a")
-        slow = [traffic.admission.run(place, lambda: asyncio.sleep(16), deadline=math.inf) for place in places]
-        await asyncio.gather(*slow)  # a second an image
-        taken = []
-        for _ in range(2):
-            (place,) = traffic.admission.admit(1, caller="a")
-            alone = asyncio.create_task(traffic.admission.run(place, lambda: asyncio.sleep(1), deadline=math.inf))
-            await asyncio.sleep(0.5)
-            try:
-                traffic.admission.admit(1, caller="a", deadline=loop.time() + 2)[0].leave()
-                taken.append(True)
-            except DeadlineUnreachable:
-                taken.append(False)
-            await alone
-            await asyncio.sleep(20 * 16)
-        return taken
+@pytest.mark.parametrize("overhead", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("deadline", [2, 3, 5])
+def test_a_slow_past_refuses_nothing_for_long(loop: VirtualTime, deadline: float, overhead: float) -> None:
+    async def slow_and_then_calm() -> dict[str, float]:
+        traffic = Traffic(overhead=overhead)
+        traffic.workers.slowness = 10.0
+        await traffic.run(load=0.4, deadline=deadline)
+        traffic.workers.slowness = 1.0
+        await traffic.run(load=0.4, deadline=deadline, batches=250)
+        return await traffic.run(load=0.4, deadline=deadline)
 
-    assert loop.run_until_complete(slow_and_then_calm()) == [False, True]
+    became = loop.run_until_complete(slow_and_then_calm())
+    assert became["answered"] >= (0.9 if deadline == 2 else 0.98) * sum(became.values()), became
+
+
+@pytest.mark.parametrize("overhead", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_impatient_caller_harms_nobody_else(loop: VirtualTime, workers: int, overhead: float) -> None:
+    """It has not even the time that one image takes."""
+
+    async def beside_the_impatient() -> dict[str, float]:
+        traffic = Traffic(workers=workers, overhead=overhead)
+        impatient = Traffic(workers=workers)
+        impatient.admission, impatient.workers = traffic.admission, traffic.workers
+        always = asyncio.create_task(impatient.run(load=0.1 / workers, deadline=0.1, batches=1200))
+        await traffic.run(load=0.05, deadline=5)
+        became = await traffic.run(load=0.5, deadline=5)
+        await always
+        return became
+
+    became = loop.run_until_complete(beside_the_impatient())
+    assert became["answered"] >= 0.98 * sum(became.values()), became
 
 
 def test_an_outage_is_no_rate_for_those_who_come_during_it_either(loop: VirtualTime) -> None:
