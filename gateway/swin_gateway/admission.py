@@ -91,9 +91,12 @@ class Admission:
         seconds = self._seconds_until_answered(images, caller)
         if too_late(seconds, deadline):
             self._metrics.shed("deadline", images)
-            wait = f"{self.waiting} images wait and {self.dispatched} are under way; this would take about {seconds:.2f} s"
+            ahead = f"{self.waiting} images wait and {self.dispatched} are under way"
             raise DeadlineUnreachable(
-                wait if seconds else "the deadline leaves no time for this; allow more", retry_after=retry_after
+                f"{ahead}; this would take about {seconds:.2f} s"
+                if seconds
+                else "the deadline leaves no time for this; allow more",
+                retry_after=retry_after,
             )
         places = [Place(self, caller) for _ in range(images)]
         self._waiting.update(places)
